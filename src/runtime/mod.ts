@@ -1,0 +1,3 @@
+/** The machine, as tunic sees it. */
+export * from "./ports.ts";
+export * from "./random.ts";

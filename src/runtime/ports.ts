@@ -1,0 +1,104 @@
+/**
+ * The seam between tunic and the machine: sockets, TLS, time, randomness, files.
+ *
+ * Everything above gets a {@link Runtime} passed in; only `app/`, `client/` (as a default) and tests choose one. The real
+ * one stands on `node:` modules and serves Deno, Bun and Node; the mock has simulated time and a network in
+ * memory. Sockets are callbacks rather than streams, because the hot path counts its allocations.
+ */
+import type { Duplex } from "../base/duplex.ts";
+
+export interface Clock {
+  /** Milliseconds since 1970, as the machine believes; may jump. */
+  now(): number;
+  /** Milliseconds since some fixed moment; never goes back. */
+  monotonic(): number;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Timers {
+  /** Runs `callback` once, `delayMs` from now, unless cancelled. */
+  after(delayMs: number, callback: () => void): Timer;
+  /** Runs `callback` in this turn of the event loop, after what is running and its promises. */
+  soon(callback: () => void): void;
+}
+
+/** A TCP or TLS connection; its `write` answers false over a high-water mark of 64 KiB or so. */
+export interface Socket extends Duplex {
+  /** Peer's and own address; `undefined` for unix sockets. */
+  readonly remote: Address | undefined;
+  readonly local: Address | undefined;
+}
+
+export interface TlsSocket extends Socket {
+  /** The certificate the peer presented, in DER, to the byte. */
+  readonly peerCertificate: Uint8Array;
+}
+
+export interface Address {
+  /** An IPv4 or IPv6 address, without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ConnectOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Listener {
+  /** With the real port where port 0 was asked for. */
+  readonly address: Address;
+  /** Stops accepting; connections that exist live on. */
+  close(): Promise<void>;
+}
+
+export interface Network {
+  /** Connects to an address (never a name); throws `connection` or `timeout`. */
+  connectTcp(address: Address, options: ConnectOptions): Promise<Socket>;
+  /** TCP, then TLS without any check of the certificate: the caller checks it by the link protocol. */
+  connectTls(address: Address, options: ConnectOptions): Promise<TlsSocket>;
+  /** Throws `listen`. */
+  listenTcp(address: Address, accept: (socket: Socket) => void): Promise<Listener>;
+}
+
+export type Encoding = "identity" | "deflate" | "gzip" | "x-zstd";
+
+export interface Compression {
+  /** What this runtime can decode, best first; "identity" last. */
+  readonly encodings: readonly Encoding[];
+  /** Throws `limit` before more than `maxBytes` come out in total, however many members the input has; `malformed` for bad input. */
+  decompress(encoding: Encoding, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+}
+
+/** A file's text or bytes do not exist: `undefined`, not an error. Other failures throw `storage`. */
+export interface Files {
+  read(path: string): Promise<Uint8Array | undefined>;
+  /** To a temporary file of mode 0600, synced, renamed. */
+  writeAtomic(path: string, bytes: Uint8Array): Promise<void>;
+  /** Appends, creating with mode 0600. */
+  append(path: string, bytes: Uint8Array): Promise<void>;
+  remove(path: string): Promise<void>;
+  list(directory: string): Promise<string[]>;
+  /** With its parents, mode 0700; throws `storage` where it exists but others may write to it or we may not. */
+  makePrivateDirectory(path: string): Promise<void>;
+  /** Throws `locked` where another living process holds it. */
+  lock(path: string): Promise<FileLock>;
+  isDirectory(path: string): Promise<boolean>;
+}
+
+export interface FileLock {
+  release(): Promise<void>;
+}
+
+export interface Runtime {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly network: Network;
+  readonly compression: Compression;
+  readonly files: Files;
+  /** `count` bytes from the system's generator. */
+  random(count: number): Uint8Array;
+}

@@ -1,0 +1,9 @@
+/** Cryptography: the only folder that touches the runtime's native primitives or noble. */
+export * from "./aes_ctr.ts";
+export * from "./create_fast.ts";
+export * from "./digest.ts";
+export * from "./handshake.ts";
+export * from "./kdf.ts";
+export * from "./ntor.ts";
+export * from "./secrets.ts";
+export * from "./x25519.ts";

@@ -1,19 +1,15 @@
 /**
  * Curve25519 key agreement (RFC 7748), the group of every handshake in use.
- *
- * The runtime's native code does the arithmetic; what costs time besides is the import of keys. Private keys go in as
- * PKCS #8, from a buffer that is wiped afterwards (a JSON Web Key would leave the secret in a string), and stay
- * imported; public keys go in as JSON Web Keys, which every runtime reads fastest.
  */
-import { Buffer } from "node:buffer";
-import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from "node:crypto";
+import { diffieHellman, type KeyObject } from "node:crypto";
 import { TunicError } from "../base/errors.ts";
-import { type RandomSource, wipe } from "./secrets.ts";
+import { importPrivateKey, importPublicKey } from "./octet_key_pair.ts";
+import { equalSecrets, type RandomSource, wipe } from "./secrets.ts";
 
 export const X25519_LENGTH = 32;
 
-/** PKCS #8 in front of the 32 bytes of an X25519 private key (RFC 8410). */
-const PKCS8_PREFIX = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 4, 0x22, 4, 0x20);
+/** How the point at infinity is encoded; most runtimes throw instead of giving it. */
+const INFINITY = new Uint8Array(X25519_LENGTH);
 
 /** A private key in the hands of the native code, with its public key. */
 export class X25519PrivateKey {
@@ -22,16 +18,9 @@ export class X25519PrivateKey {
 
   /** `secret`: 32 bytes, copied; clamped when used. */
   constructor(secret: Uint8Array) {
-    if (secret.length !== X25519_LENGTH) {
-      throw new RangeError(`an X25519 private key of ${secret.length} bytes, expected 32`);
-    }
-    const der = new Uint8Array(PKCS8_PREFIX.length + X25519_LENGTH);
-    der.set(PKCS8_PREFIX);
-    der.set(secret, PKCS8_PREFIX.length);
-    this.#key = createPrivateKey({ key: Buffer.from(der.buffer), format: "der", type: "pkcs8" });
-    wipe(der);
-    const { x } = createPublicKey(this.#key).export({ format: "jwk" });
-    this.publicKey = new Uint8Array(Buffer.from(x!, "base64url"));
+    const { key, publicKey } = importPrivateKey("X25519", secret);
+    this.#key = key;
+    this.publicKey = publicKey;
   }
 
   /**
@@ -45,15 +34,13 @@ export class X25519PrivateKey {
         code: "x25519-length",
       });
     }
-    const x = Buffer.from(publicKey.buffer, publicKey.byteOffset, publicKey.byteLength).toString("base64url");
-    const peer = createPublicKey({ key: { kty: "OKP", crv: "X25519", x }, format: "jwk" });
-    let secret: Buffer;
+    let secret: Uint8Array;
     try {
-      secret = diffieHellman({ privateKey: this.#key, publicKey: peer });
+      secret = diffieHellman({ privateKey: this.#key, publicKey: importPublicKey("X25519", publicKey) });
     } catch (cause) {
       throw degenerate(cause);
     }
-    if (secret.every((byte) => byte === 0)) throw degenerate(undefined);
+    if (equalSecrets(secret, INFINITY)) throw degenerate(undefined);
     return new Uint8Array(secret.buffer, secret.byteOffset, secret.byteLength);
   }
 }

@@ -7,7 +7,7 @@
  */
 import { Buffer } from "node:buffer";
 import { constants, createPublicKey, type KeyObject, publicEncrypt } from "node:crypto";
-import { compare } from "../bytes/bytes.ts";
+import { compare, equal } from "../bytes/bytes.ts";
 import { malformed } from "../bytes/reader.ts";
 import { fromBase64 } from "../bytes/text.ts";
 import { DerReader, SEQUENCE } from "./der.ts";
@@ -17,11 +17,9 @@ import { equalSecrets } from "./secrets.ts";
 const WHAT = "an RSA public key";
 const MIN_BITS = 1024;
 const MAX_BITS = 4096;
-const EXPONENT = [1, 0, 1];
+const EXPONENT = Uint8Array.of(1, 0, 1);
 /** 00 01 FF×8 00, the shortest padding. */
 const MIN_PADDING = 11;
-const PEM_BEGIN = "-----BEGIN RSA PUBLIC KEY-----\n";
-const PEM_END = "-----END RSA PUBLIC KEY-----\n";
 /** More than a key of 4096 bits takes. */
 const MAX_PEM_LENGTH = 2048;
 
@@ -33,38 +31,11 @@ export class RsaPublicKey {
   readonly #modulus: Uint8Array;
   #key: KeyObject | undefined;
 
-  private constructor(der: Uint8Array, modulus: Uint8Array) {
+  /** For {@link parseRsaPublicKey}, which checks the parts. */
+  constructor(der: Uint8Array, modulus: Uint8Array) {
     this.der = der;
     this.bits = 8 * modulus.length - (Math.clz32(modulus[0]!) - 24);
     this.#modulus = modulus;
-  }
-
-  /** Reads PKCS #1's RSAPublicKey. Throws `malformed` unless it has 1024 to 4096 bits and the exponent 65537. */
-  static fromDer(der: Uint8Array): RsaPublicKey {
-    const copy = new Uint8Array(der);
-    const outside = new DerReader(copy, WHAT);
-    const inside = outside.inside(SEQUENCE);
-    outside.end();
-    const modulus = inside.positiveInteger();
-    const exponent = inside.positiveInteger();
-    inside.end();
-    const key = new RsaPublicKey(copy, modulus);
-    if (key.bits < MIN_BITS || key.bits > MAX_BITS) {
-      throw malformed(WHAT, `a modulus of ${key.bits} bits, expected ${MIN_BITS} to ${MAX_BITS}`);
-    }
-    if (modulus[modulus.length - 1]! % 2 === 0) throw malformed(WHAT, "an even modulus");
-    if (compare(exponent, Uint8Array.from(EXPONENT)) !== 0) throw malformed(WHAT, "an exponent other than 65537");
-    return key;
-  }
-
-  /** Reads a "-----BEGIN RSA PUBLIC KEY-----" block, from its first to its last line. */
-  static fromPem(pem: string): RsaPublicKey {
-    if (pem.length > MAX_PEM_LENGTH) {
-      throw malformed(WHAT, `${pem.length} characters, expected ${MAX_PEM_LENGTH} at most`);
-    }
-    if (!pem.startsWith(PEM_BEGIN) || !pem.endsWith(`\n${PEM_END}`)) throw malformed(WHAT, "no RSA PUBLIC KEY block");
-    const base64 = pem.slice(PEM_BEGIN.length, -PEM_END.length);
-    return RsaPublicKey.fromDer(fromBase64(base64.replaceAll("\n", ""), WHAT));
   }
 
   /** The identity that the key gives a relay or authority: SHA-1 of its DER form, 20 bytes. */
@@ -92,6 +63,34 @@ export class RsaPublicKey {
     }
     return equalSecrets(opened, expected);
   }
+}
+
+/** Reads PKCS #1's RSAPublicKey. Throws `malformed` unless it has 1024 to 4096 bits and the exponent 65537. */
+export function parseRsaPublicKey(der: Uint8Array): RsaPublicKey {
+  const copy = new Uint8Array(der);
+  const outside = new DerReader(copy, WHAT);
+  const inside = outside.inside(SEQUENCE);
+  outside.end();
+  const modulus = inside.positiveInteger();
+  const exponent = inside.positiveInteger();
+  inside.end();
+  const key = new RsaPublicKey(copy, modulus);
+  if (key.bits < MIN_BITS || key.bits > MAX_BITS) {
+    inside.fail(`a modulus of ${key.bits} bits, expected ${MIN_BITS} to ${MAX_BITS}`);
+  }
+  if (modulus[modulus.length - 1]! % 2 === 0) inside.fail("an even modulus");
+  if (!equal(exponent, EXPONENT)) inside.fail("an exponent other than 65537");
+  return key;
+}
+
+/** Reads a "-----BEGIN RSA PUBLIC KEY-----" block, from its first line to its last, as {@link parseRsaPublicKey} does. */
+export function parseRsaPublicKeyPem(pem: string): RsaPublicKey {
+  if (pem.length > MAX_PEM_LENGTH) {
+    throw malformed(WHAT, `${pem.length} characters, expected ${MAX_PEM_LENGTH} at most`);
+  }
+  const block = /^-----BEGIN RSA PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)\n-----END RSA PUBLIC KEY-----\n?$/.exec(pem);
+  if (block === null) throw malformed(WHAT, "text that is no RSA PUBLIC KEY block");
+  return parseRsaPublicKey(fromBase64(block[1]!.replaceAll("\n", ""), WHAT));
 }
 
 /** Whether `signature` is the holder of `key`'s over a digest, as Tor signs: the bare digest, without its algorithm's name. */

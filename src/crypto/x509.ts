@@ -5,12 +5,12 @@
  * A small strict reader rather than a runtime's own: three runtimes have three opinions on certificates from
  * enemies, and names and extensions, which mean nothing in Tor, need not be looked at.
  */
-import { compare, concat, equal } from "../bytes/bytes.ts";
+import { concat, equal } from "../bytes/bytes.ts";
 import { malformed } from "../bytes/reader.ts";
 import { fromHex, latin1 } from "../bytes/text.ts";
 import { DerReader, GENERALIZED_TIME, INTEGER, NULL, OBJECT_IDENTIFIER, SEQUENCE, UTC_TIME } from "./der.ts";
 import { sha256 } from "./digest.ts";
-import { RsaPublicKey } from "./rsa.ts";
+import { parseRsaPublicKey, type RsaPublicKey } from "./rsa.ts";
 
 const WHAT = "an X.509 certificate";
 /** TBSCertificate's version is an element of its own in context-specific tag 0. */
@@ -58,8 +58,8 @@ export class RsaCertificate {
     toBeSigned.contents(SEQUENCE); // subject
     const keyInfo = toBeSigned.inside(SEQUENCE);
     const keyAlgorithm = algorithmIdentifier(keyInfo);
-    if (compare(keyAlgorithm, RSA_ENCRYPTION) !== 0) throw malformed(WHAT, "a key that is not RSA");
-    this.publicKey = RsaPublicKey.fromDer(keyInfo.bitStringBytes());
+    if (!equal(keyAlgorithm, RSA_ENCRYPTION)) throw malformed(WHAT, "a key that is not RSA");
+    this.publicKey = parseRsaPublicKey(keyInfo.bitStringBytes());
     keyInfo.end();
   }
 

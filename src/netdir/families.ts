@@ -111,7 +111,6 @@ export class Families {
         if (strings.intern(reader.view(reader.u16())) !== n) reader.fail("a name twice");
       }
     }
-    const most = Math.max(families.#members.size, families.#ids.size);
     const count = reader.u32();
     for (let list = 0; list < count; list++) {
       const length = reader.u32();
@@ -119,7 +118,7 @@ export class Families {
       const numbers = new Uint32Array(length);
       for (let i = 0; i < length; i++) {
         const number = reader.u32();
-        if (number >= most || (i > 0 && number <= numbers[i - 1]!)) reader.fail("a list out of order");
+        if (i > 0 && number <= numbers[i - 1]!) reader.fail("a list out of order");
         numbers[i] = number;
       }
       if (families.#internNumbers(numbers) !== list) reader.fail("a list twice");
@@ -127,9 +126,20 @@ export class Families {
     return families;
   }
 
-  /** How many lists there are; their numbers are below it. */
-  get listCount(): number {
-    return this.#lists.size;
+  /** Whether there is a list `list` that can be one of members. */
+  isMemberList(list: number): boolean {
+    return this.#isList(list, this.#members.size);
+  }
+
+  /** Whether there is a list `list` that can be one of identities. */
+  isIdList(list: number): boolean {
+    return this.#isList(list, this.#ids.size);
+  }
+
+  #isList(list: number, names: number): boolean {
+    if (list >= this.#lists.size) return false;
+    const largest = this.#numbers(list).at(-1);
+    return largest === undefined || largest < names;
   }
 
   /** Leaves the member that `line[start, end)` names in `#member` and answers its length, 0 if it names none. */

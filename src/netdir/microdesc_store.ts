@@ -3,13 +3,16 @@
  *
  * Of each only what clients use is kept: 64 bytes of keys, and numbers of interned policies and families.
  */
+import { TunicError } from "../base/errors.ts";
 import { ByteInterner } from "../bytes/mod.ts";
 import type { Microdesc } from "../wire/netdoc/microdesc.ts";
 import { PortPolicy } from "../wire/netdoc/port_policy.ts";
 import { MICRODESC_DIGEST_BYTES } from "../wire/netdoc/relay_table.ts";
-import { Families } from "./families.ts";
+import { Families, NO_FAMILY } from "./families.ts";
 
 export const KEY_BYTES = 32;
+/** Policies are numbered with 16 bits; the public network has a few hundred. */
+const MAX_POLICY = 0xffff;
 
 /** Exit policies, each kept once. */
 export class Policies {
@@ -26,11 +29,17 @@ export class Policies {
     return this.#policies.length;
   }
 
-  /** The policy's number: 0 for none, which allows nothing. Throws `malformed`. */
+  /** The policy's number: 0 for none, which allows nothing. Throws `malformed`, or `limit` where there are too many. */
   intern(text: Uint8Array | undefined): number {
     if (text === undefined || text.length === 0) return 0;
     const known = this.#texts.find(text);
     if (known >= 0) return known;
+    if (this.#policies.length > MAX_POLICY) {
+      throw new TunicError(`Cannot keep an exit policy: there are more than ${MAX_POLICY} different ones`, {
+        kind: "limit",
+        code: "too-many-policies",
+      });
+    }
     this.#policies.push(PortPolicy.parse(text));
     return this.#texts.intern(text);
   }
@@ -63,12 +72,24 @@ export class MicrodescStore {
   readonly #digests: ByteInterner;
   #columns: MicrodescColumns;
 
-  /** `expected`: how many microdescriptors there will be, a guess. */
+  /**
+   * `expected`: how many microdescriptors there will be, a guess. The other two are for a store that is restored,
+   * with {@link MicrodescStore.restore}.
+   */
   constructor(expected = 64, families = new Families(), policies = new Policies()) {
     this.families = families;
     this.policies = policies;
     this.#digests = new ByteInterner(expected, expected * MICRODESC_DIGEST_BYTES);
     this.#columns = emptyColumns(expected);
+  }
+
+  /** Fills an empty store with `columns`, which it takes over; answers false where a digest occurs twice. */
+  restore(digests: Uint8Array, columns: MicrodescColumns): boolean {
+    this.#columns = columns;
+    for (let at = 0; at < digests.length; at += MICRODESC_DIGEST_BYTES) {
+      if (this.#digests.intern(digests, at, at + MICRODESC_DIGEST_BYTES) * MICRODESC_DIGEST_BYTES !== at) return false;
+    }
+    return true;
   }
 
   get size(): number {
@@ -86,15 +107,19 @@ export class MicrodescStore {
 
   /** Keeps what is used of `microdesc`, whose text has the SHA-256 `digest`; answers its place. */
   add(digest: Uint8Array, microdesc: Microdesc, listed: number): number {
+    const policy = this.policies.intern(microdesc.policy);
+    const policy6 = this.policies.intern(microdesc.policy6);
+    const family = microdesc.family === undefined ? NO_FAMILY : this.families.internMembers(microdesc.family);
+    const familyIds = microdesc.familyIds === undefined ? NO_FAMILY : this.families.internIds(microdesc.familyIds);
     const slot = this.#slot(digest);
     if (slot < 0) return this.find(digest);
     const columns = this.#columns;
     columns.ntorKeys.set(microdesc.ntorKey, slot * KEY_BYTES);
     if (microdesc.ed25519Id !== undefined) columns.ed25519Ids.set(microdesc.ed25519Id, slot * KEY_BYTES);
-    columns.policies[slot] = this.policies.intern(microdesc.policy);
-    columns.policies6[slot] = this.policies.intern(microdesc.policy6);
-    columns.families[slot] = microdesc.family === undefined ? 0 : this.families.internMembers(microdesc.family);
-    columns.familyIds[slot] = microdesc.familyIds === undefined ? 0 : this.families.internIds(microdesc.familyIds);
+    columns.policies[slot] = policy;
+    columns.policies6[slot] = policy6;
+    columns.families[slot] = family;
+    columns.familyIds[slot] = familyIds;
     this.touch(slot, listed);
     return slot;
   }
@@ -199,7 +224,8 @@ export class MicrodescStore {
   }
 }
 
-function emptyColumns(length: number): MicrodescColumns {
+/** Columns for `length` microdescriptors, all zero. */
+export function emptyColumns(length: number): MicrodescColumns {
   return {
     ntorKeys: new Uint8Array(length * KEY_BYTES),
     ed25519Ids: new Uint8Array(length * KEY_BYTES),

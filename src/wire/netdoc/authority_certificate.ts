@@ -10,7 +10,6 @@ import type { Unverified } from "./unverified.ts";
 
 const WHAT = "an authority certificate";
 const MAX_CERTIFICATES = 64;
-const MIN_KEY_BITS = 1024;
 /** How far ahead of the local clock a certificate may have been made. */
 const MAX_EARLY_MS = 24 * 3_600_000;
 
@@ -156,8 +155,8 @@ function parseCertificate(scanner: Scanner): UnverifiedCertificate {
           !identity || published === undefined || expires === undefined || !identityKeyDer || !signingKeyDer ||
           !crossCertification
         ) return scanner.fail("an item is missing");
-        const identityKey = parseKey(scanner, identityKeyDer);
-        const signingKey = parseKey(scanner, signingKeyDer);
+        const identityKey = parseRsaPublicKey(identityKeyDer);
+        const signingKey = parseRsaPublicKey(signingKeyDer);
         const text = scanner.bytes.slice(start, scanner.position);
         return new UnverifiedCertificate(
           { identity, signingKeyDigest: sha1(signingKeyDer), signingKey, published, expires, text },
@@ -166,10 +165,4 @@ function parseCertificate(scanner: Scanner): UnverifiedCertificate {
       }
     }
   }
-}
-
-function parseKey(scanner: Scanner, der: Uint8Array): RsaPublicKey {
-  const key = parseRsaPublicKey(der);
-  if (key.bits < MIN_KEY_BITS) scanner.fail(`a key of ${key.bits} bits, expected at least ${MIN_KEY_BITS}`);
-  return key;
 }

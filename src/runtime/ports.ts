@@ -64,6 +64,44 @@ export interface Network {
   listenTcp(address: Address, accept: (socket: Socket) => void): Promise<Listener>;
 }
 
+/** One request as it goes over a connection that exists already. */
+export interface HttpRequest {
+  readonly method: string;
+  /** Path and query, as they go into the first line. */
+  readonly target: string;
+  /** All of them, in their order; only those that frame the body are added. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Bytes go out with their length, a stream goes out in chunks. */
+  readonly body?: Uint8Array | ReadableStream<Uint8Array>;
+  /** TLS first: the server must prove to be `serverName` by a certificate of a known authority. */
+  readonly tls?: {
+    readonly serverName: string;
+    /** Certificates in PEM that are trusted besides the runtime's. */
+    readonly trust?: readonly string[];
+  };
+  /** How long TLS and the head of the answer may take together. */
+  readonly headTimeoutMs: number;
+  /** Aborts the exchange, the body of its answer included, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Decoded where it was gzip, deflate or br; pulls no faster than it is read; cancelling closes the connection. */
+  readonly body: ReadableStream<Uint8Array>;
+}
+
+/** HTTP/1.1 over somebody else's bytes: opens no connection and resolves no name. */
+export interface HttpClient {
+  /**
+   * Sends one request and takes the connection with it: it closes after the answer. Rejects with `identity` for a
+   * wrong certificate, `malformed`, `timeout`, `connection`, or the signal's reason.
+   */
+  exchange(connection: Duplex, request: HttpRequest): Promise<HttpResponse>;
+}
+
 export type Encoding = "identity" | "deflate" | "gzip" | "x-zstd";
 
 export interface Compression {

@@ -97,8 +97,3 @@ export function parseRsaPublicKeyPem(pem: string): RsaPublicKey {
 export function verifyRsaDigest(key: RsaPublicKey, signature: Uint8Array, digest: Uint8Array): boolean {
   return digest.length > 0 && key.verify(signature, digest);
 }
-
-/** The identity of a key in PKCS #1's DER form: its SHA-1, 20 bytes. */
-export function rsaIdentity(der: Uint8Array): Uint8Array {
-  return sha1(der);
-}

@@ -29,11 +29,6 @@ export class RunningDigest {
     return fromHex(this.#hash.copy().digest("hex"));
   }
 
-  /** The first four bytes of {@link RunningDigest.peek} as a number, as a relay cell's digest field has them. */
-  peek32(): number {
-    return parseInt(this.#hash.copy().digest("hex").slice(0, 8), 16);
-  }
-
   /** An independent digest that goes on from here. */
   fork(): RunningDigest {
     return new RunningDigest(this.#hash.copy());

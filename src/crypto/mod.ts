@@ -1,4 +1,4 @@
-/** Cryptography: the only folder that touches the runtime's native primitives or noble. */
+/** Cryptography: the only folder that may touch the runtime's native primitives, or noble. */
 export * from "./aes_ctr.ts";
 export * from "./create_fast.ts";
 export * from "./digest.ts";

@@ -52,7 +52,6 @@ describe("RunningDigest", () => {
         const expected = ONE_SHOT[name](...parts.slice(0, i + 1));
         assert.deepEqual(running.peek(), expected);
         assert.deepEqual(running.peek(), expected);
-        assert.equal(running.peek32(), new DataView(expected.buffer).getUint32(0));
       }
     }));
   });

@@ -8,6 +8,7 @@ import { TunicError } from "../base/errors.ts";
 import { concat } from "../bytes/bytes.ts";
 import { malformed } from "../bytes/reader.ts";
 import { latin1 } from "../bytes/text.ts";
+import { Writer } from "../bytes/writer.ts";
 
 export interface HttpMessage {
   readonly status: number;
@@ -27,23 +28,25 @@ type Head = Omit<HttpMessage, "body"> & { readonly length: number | undefined };
 
 const WHAT = "HTTP answer";
 const DEFAULT_MAX_HEAD_BYTES = 16 * 1024;
+/** For a body of unknown length, in bytes. */
+const FIRST_CAPACITY = 16 * 1024;
 const CR = 13;
 const LF = 10;
 
 /** Reads one answer from bytes as they come. */
 export class HttpResponseReader {
   readonly #limits: Required<HttpResponseLimits>;
-  /** The head so far; of the body, the pieces so far. */
+  /** The head so far. */
   #pending: Uint8Array = new Uint8Array(0);
   #head: Head | undefined;
-  #pieces: Uint8Array[] = [];
-  #bodyBytes = 0;
+  /** The body so far: copied together, since bytes may come in any number of pieces. */
+  #body = new Writer(0);
 
   constructor(limits: HttpResponseLimits) {
     this.#limits = { maxHeadBytes: DEFAULT_MAX_HEAD_BYTES, ...limits };
   }
 
-  /** Takes bytes, keeping them; answers the message once it is whole. Throws `malformed` or `limit`. */
+  /** Takes bytes; answers the message once it is whole. Throws `malformed` or `limit`. */
   push(bytes: Uint8Array): HttpMessage | undefined {
     if (this.#head) return this.#take(bytes);
     const input = this.#pending.length === 0 ? bytes : concat(this.#pending, bytes);
@@ -57,6 +60,7 @@ export class HttpResponseReader {
     }
     this.#head = parseHead(latin1(input, 0, end - 4));
     if ((this.#head.length ?? 0) > this.#limits.maxBodyBytes) throw this.#tooLong();
+    this.#body = new Writer(this.#head.length ?? FIRST_CAPACITY);
     return this.#take(input.subarray(end));
   }
 
@@ -64,20 +68,19 @@ export class HttpResponseReader {
   end(): HttpMessage {
     if (!this.#head) throw malformed(WHAT, "it ended within its head");
     if (this.#head.length === undefined) return this.#message(this.#head);
-    throw malformed(WHAT, `it ended after ${this.#bodyBytes} of ${this.#head.length} bytes`);
+    throw malformed(WHAT, `it ended after ${this.#body.length} of ${this.#head.length} bytes`);
   }
 
   #take(bytes: Uint8Array): HttpMessage | undefined {
     const { length } = this.#head!;
-    const piece = length === undefined ? bytes : bytes.subarray(0, length - this.#bodyBytes);
-    this.#bodyBytes += piece.length;
-    if (this.#bodyBytes > this.#limits.maxBodyBytes) throw this.#tooLong();
-    if (piece.length > 0) this.#pieces.push(piece);
-    return this.#bodyBytes === length ? this.#message(this.#head!) : undefined;
+    const piece = length === undefined ? bytes : bytes.subarray(0, length - this.#body.length);
+    if (this.#body.length + piece.length > this.#limits.maxBodyBytes) throw this.#tooLong();
+    this.#body.bytes(piece);
+    return this.#body.length === length ? this.#message(this.#head!) : undefined;
   }
 
   #message({ status, reason, headers }: Head): HttpMessage {
-    return { status, reason, headers, body: concat(...this.#pieces) };
+    return { status, reason, headers, body: this.#body.finish() };
   }
 
   #tooLong(): TunicError {

@@ -1,0 +1,151 @@
+/**
+ * Opens streams and looks names up over circuits, trying another exit where that may help.
+ *
+ * What helps follows C tor's client: a refused connection is the answer, an exit policy or a full relay means
+ * another exit, a name that cannot be resolved or a silent exit is tried at three exits in all.
+ */
+import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
+import { logger } from "../base/log.ts";
+import type { Circuit } from "../proto/circuit.ts";
+import type { Stream } from "../proto/stream.ts";
+import type { Runtime } from "../runtime/ports.ts";
+import type { ResolvedAnswer } from "../wire/resolve_messages.ts";
+import { BeginFlag } from "../wire/stream_messages.ts";
+import type { CircuitManager, ManagedCircuit } from "./circuits/mod.ts";
+import type { Destination } from "./paths.ts";
+
+const log = logger("streams");
+
+export interface StreamManagerOptions {
+  readonly runtime: Runtime;
+  readonly circuits: CircuitManager;
+  /** For one exit to answer; `undefined`: 10 s for the first, 15 s for further ones. */
+  readonly circuitStreamTimeoutMs: number | undefined;
+  /** For a request altogether. */
+  readonly requestTimeoutMs: number;
+}
+
+export interface StreamOptions {
+  readonly isolation: string;
+  readonly signal?: AbortSignal;
+}
+
+/** Exits that are asked for something that fails at one after the other. */
+const MAX_EXITS = 3;
+/** Circuits that may break under a request before it is given up. */
+const MAX_ATTEMPTS = 10;
+
+/** What a failed attempt means for the next one. */
+type Verdict = "final" | "other-exit" | "other-circuit";
+
+export class StreamManager {
+  readonly #options: StreamManagerOptions;
+
+  constructor(options: StreamManagerOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `stream` with the exit's reason, `no-path`, `timeout` or `aborted`. */
+  open(destination: Destination, options: StreamOptions): Promise<Stream> {
+    const { host, port } = destination;
+    return this.#attempt(
+      destination,
+      options,
+      "open a stream",
+      (circuit, signal) => circuit.openStream(host, port, BeginFlag.IPV6_OKAY, signal),
+    );
+  }
+
+  /** The exit's answers, at least one that is no error. Throws `resolve`. */
+  resolve(name: string, options: StreamOptions): Promise<readonly ResolvedAnswer[]> {
+    return this.#attempt(undefined, options, "resolve a name", async (circuit, signal) => {
+      const answers = (await circuit.resolve(name, signal)).filter(({ kind }) => kind !== "unknown");
+      const found = answers.filter(({ kind }) => kind !== "error");
+      if (found.length > 0) return found;
+      const transient = answers.some((answer) => answer.kind === "error" && answer.transient);
+      throw new TunicError(`Cannot resolve a name: the exit ${transient ? "failed to" : "found no such name"}`, {
+        kind: "resolve",
+        code: transient ? "resolve-failed" : "no-such-name",
+        retry: transient ? "elsewhere" : "never",
+      });
+    });
+  }
+
+  async #attempt<T>(
+    destination: Destination | undefined,
+    { isolation, signal }: StreamOptions,
+    what: string,
+    action: (circuit: Circuit, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { runtime, circuits, requestTimeoutMs, circuitStreamTimeoutMs } = this.#options;
+    using request = limited(runtime, requestTimeoutMs, signal, what);
+    const avoid = new Set<ManagedCircuit>();
+    let exits = 0;
+    for (let attempt = 1;; attempt++) {
+      const { managed, circuit } = await circuits.get({ destination, isolation }, avoid, request.signal);
+      const timeoutMs = circuitStreamTimeoutMs ?? (attempt === 1 ? 10_000 : 15_000);
+      using limit = limited(runtime, timeoutMs, request.signal, what);
+      try {
+        return await action(circuit, limit.signal);
+      } catch (cause) {
+        throwIfAborted(request.signal, what);
+        const error = toTunicError(cause, `Cannot ${what}`, { kind: "internal", code: "stream-defect" });
+        const verdict = judge(error, managed, destination);
+        if (verdict === "other-exit") exits++;
+        if (verdict === "final" || exits >= MAX_EXITS || attempt >= MAX_ATTEMPTS) throw error;
+        log.debug("Trying another circuit: {reason}", { reason: error.message });
+        avoid.add(managed);
+      }
+    }
+  }
+}
+
+/** Draws the consequences for the circuit, too. */
+function judge(error: TunicError, managed: ManagedCircuit, destination: Destination | undefined): Verdict {
+  if (error.kind === "timeout") {
+    // Whether exit or circuit is slow cannot be told; others should not have to find out.
+    managed.retired = true;
+    return "other-exit";
+  }
+  if (error.kind === "resolve" || error.kind === "stream") {
+    switch (error.context.reason) {
+      case "EXITPOLICY":
+        if (destination) managed.refusedPorts.add(destination.port);
+        return "other-exit";
+      case "HIBERNATING":
+      case "RESOURCELIMIT":
+        managed.retired = true;
+        return "other-circuit";
+    }
+    return error.retry === "elsewhere" ? "other-exit" : "final";
+  }
+  return error.retry === "elsewhere" ? "other-circuit" : "final";
+}
+
+/** A signal that also fires after a time. */
+function limited(
+  runtime: Runtime,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  what: string,
+): { readonly signal: AbortSignal } & Disposable {
+  throwIfAborted(signal, what);
+  const controller = new AbortController();
+  const onAbort = (): void => controller.abort(signal!.reason);
+  signal?.addEventListener("abort", onAbort);
+  const timer = runtime.timers.after(timeoutMs, () =>
+    controller.abort(
+      new TunicError(`Cannot ${what}: no answer within ${timeoutMs} ms`, {
+        kind: "timeout",
+        code: "request-timeout",
+        retry: "elsewhere",
+      }),
+    ));
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      timer.cancel();
+      signal?.removeEventListener("abort", onAbort);
+    },
+  };
+}

@@ -38,7 +38,7 @@ export function atFooter(scanner: Scanner): boolean {
 
 /**
  * Reads all entries, from the current line (an `r` line, or already the footer) to the footer's first line, which is
- * the current one afterwards. `microdescs` is false for the plain flavour, which nothing here reads.
+ * the current one afterwards.
  */
 export class RelayReader {
   readonly #scanner: Scanner;
@@ -217,7 +217,13 @@ export class RelayReader {
     const line = this.#flagLines.intern(scanner.bytes, scanner.keywordEnd, scanner.lineEnd);
     if (line === this.#flagSets.length) {
       let flags = 0;
-      while (scanner.nextArgument()) flags |= FLAG_BITS.get(scanner.argument()) ?? 0;
+      let previous = "";
+      while (scanner.nextArgument()) {
+        const flag = scanner.argument();
+        if (flag <= previous) scanner.fail("a relay's flags are not in order");
+        previous = flag;
+        flags |= FLAG_BITS.get(flag) ?? 0;
+      }
       this.#flagSets.push(flags);
     }
     this.#table.flags[this.#row] = this.#flagSets[line]!;

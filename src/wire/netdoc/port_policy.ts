@@ -35,7 +35,7 @@ export class PortPolicy {
       if (ranges.length > 2 * MAX_RANGES) fail(`more than ${MAX_RANGES} ranges`);
       at = stop + 1;
     }
-    if (ranges.length === 0) fail("no ports");
+    if (ranges.length === 0 || bytes[end - 1] === 0x2c) fail("no ports where there should be some");
     return new PortPolicy(accepts, Uint16Array.from(ranges));
   }
 

@@ -12,6 +12,8 @@ export class SeededRandom implements RandomSource {
       z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
       this.#state[i] = z ^ (z >>> 15);
     }
+    // The first words of neighbouring seeds are too much alike.
+    for (let i = 0; i < 16; i++) this.#next();
   }
 
   random(count: number): Uint8Array {

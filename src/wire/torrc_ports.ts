@@ -78,7 +78,7 @@ export interface ClientPortOptions {
   preferIpv6Automap: boolean;
 }
 
-type SwitchName = Exclude<keyof ClientPortOptions, "isolation" | "sessionGroup">;
+export type SwitchName = Exclude<keyof ClientPortOptions, "isolation" | "sessionGroup">;
 
 /** Flags by their names in lower case; each may have "No" before it. */
 const SWITCHES: Readonly<Record<string, readonly SwitchName[] | undefined>> = {
@@ -110,11 +110,17 @@ const ISOLATIONS: Readonly<Record<string, keyof IsolationFlags | undefined>> = {
   isolatedestaddr: "destinationAddress",
 };
 
+export interface GivenSwitch {
+  readonly name: SwitchName;
+  /** The flag as written. */
+  readonly flag: string;
+}
+
 export interface ClientPort {
   readonly address: PortAddress;
   readonly options: ClientPortOptions;
   /** The switches that were written, whatever their value. */
-  readonly given: readonly SwitchName[];
+  readonly given: readonly GivenSwitch[];
   /** Flags nobody knows, as written. */
   readonly unknown: readonly string[];
 }
@@ -148,7 +154,7 @@ export function parseClientPort(value: string): ClientPort {
     useIpv6Cache: false,
     preferIpv6Automap: true,
   };
-  const given: SwitchName[] = [];
+  const given: GivenSwitch[] = [];
   const unknown: string[] = [];
   for (const flag of flags) applyFlag(flag, options, given, unknown);
   checkFlags(value, address, options, given);
@@ -156,7 +162,7 @@ export function parseClientPort(value: string): ClientPort {
   return { address, options, given, unknown };
 }
 
-function applyFlag(flag: string, options: ClientPortOptions, given: SwitchName[], unknown: string[]): void {
+function applyFlag(flag: string, options: ClientPortOptions, given: GivenSwitch[], unknown: string[]): void {
   const lower = flag.toLowerCase();
   if (lower.startsWith("sessiongroup=")) {
     if (options.sessionGroup !== undefined) throw badValue(flag, "SessionGroup once a line");
@@ -169,11 +175,15 @@ function applyFlag(flag: string, options: ClientPortOptions, given: SwitchName[]
   const switches = lookUp(SWITCHES, name);
   if (isolation) options.isolation[isolation] = !no;
   else if (switches) {
-    for (const key of switches) options[key] = !no;
-    given.push(...switches);
+    for (const key of switches) {
+      options[key] = !no;
+      given.push({ name: key, flag });
+    }
   } else if (lower === "oniontrafficonly") {
-    for (const key of ["ipv4Traffic", "ipv6Traffic", "dnsRequest"] as const) options[key] = false;
-    given.push("ipv4Traffic", "ipv6Traffic", "dnsRequest");
+    for (const key of ["ipv4Traffic", "ipv6Traffic", "dnsRequest"] as const) {
+      options[key] = false;
+      given.push({ name: key, flag });
+    }
   } else unknown.push(flag);
 }
 
@@ -185,7 +195,7 @@ function checkFlags(
   value: string,
   address: PortAddress,
   options: ClientPortOptions,
-  given: readonly SwitchName[],
+  given: readonly GivenSwitch[],
 ): void {
   const { ipv4Traffic, ipv6Traffic, onionTraffic, dnsRequest } = options;
   if (!ipv4Traffic && !ipv6Traffic && !onionTraffic) {
@@ -195,7 +205,7 @@ function checkFlags(
     throw badValue(value, "NoDNSRequest where both IPv4Traffic and IPv6Traffic are off");
   }
   const unixOnly: SwitchName[] = ["groupWritable", "worldWritable", "relaxDirModeCheck"];
-  if (address.type !== "unix" && given.some((name) => unixOnly.includes(name))) {
+  if (address.type !== "unix" && given.some(({ name }) => unixOnly.includes(name))) {
     throw badValue(value, "GroupWritable, WorldWritable and RelaxDirModeCheck only with unix:path");
   }
   if (options.keepAliveIsolateSocksAuth && !options.isolation.socksAuth) {

@@ -188,7 +188,10 @@ describe("ports", () => {
     assert.equal(options.sessionGroup, 3);
     assert.equal(options.ipv6Traffic, false);
     assert.equal(options.extendedErrors, true);
-    assert.deepEqual(given, ["ipv6Traffic", "extendedErrors"]);
+    assert.deepEqual(given.map(({ name, flag }) => [name, flag]), [
+      ["ipv6Traffic", "NoIPv6Traffic"],
+      ["extendedErrors", "ExtendedErrors"],
+    ]);
     assert.deepEqual(unknown, ["Foo", "NoBar"]);
   });
 

@@ -64,6 +64,15 @@ describe("Ed25519 certificates", () => {
     throwsKind("protocol", () => new UnverifiedEdCert(linkCert).verify({ type: 5, signedBy: "included", now }));
   });
 
+  test("a named signing key that is not the one that signed is refused, however good the signature", () => {
+    const key = new Ed25519PrivateKey(new Uint8Array(32).fill(7));
+    const liar = { publicKey: identityKey, sign: (message: Uint8Array) => key.sign(message) };
+    const content = { type: 4, keyType: 1, certifiedKey: signingKey, expiresMs: HOUR, includeSigningKey: true };
+    const cert = new UnverifiedEdCert(encodeEdCert(content, liar));
+    throwsKind("crypto", () => cert.verify({ type: 4, signedBy: key.publicKey, now: 0 }));
+    throwsKind("crypto", () => cert.verify({ type: 4, signedBy: "included", now: 0 }));
+  });
+
   test("another type than the one that belongs there is refused", () => {
     throwsKind("protocol", () => new UnverifiedEdCert(signingCert).verify({ type: 5, signedBy: "included", now }));
     throwsKind("protocol", () => new UnverifiedEdCert(linkCert).verify({ type: 4, signedBy: signingKey, now }));

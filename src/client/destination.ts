@@ -46,10 +46,15 @@ function isOnionAddress(name: string): boolean {
   return bytes[34] === 3 && equal(checksum.subarray(0, 2), bytes.subarray(32, 34));
 }
 
-/** Names that C tor calls local, and every address that belongs to no public network. */
+/** Names that C tor calls local, and addresses that belong to no public network. */
 function isInternal(name: string): boolean {
   if (/(^|\.)local$|(^|\.)localhost$/.test(name)) return true;
-  const address = parseIp(name);
+  return isInternalAddress(name);
+}
+
+/** Whether `text` is an address that belongs to no public network. */
+export function isInternalAddress(text: string): boolean {
+  const address = parseIp(text);
   if (!address) return false;
   if (address.length === 4) return isInternal4(address);
   const mapped = address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 0xff && address[11] === 0xff;

@@ -46,6 +46,8 @@ export class Stream implements Duplex {
   /** Set once the far end has sent END: what to close with when all data has been delivered. */
   #remoteEnd: { error: TunicError | undefined } | undefined;
 
+  /** Called once, when the stream has closed, whoever handles its data. */
+  onClosed: ((error: TunicError | undefined) => void) | undefined;
   /** The address that the exit connected to, once it has and where it says so. */
   connectedAddress: string | undefined;
   /** Bytes the user sent and got, for statistics. */
@@ -218,5 +220,6 @@ export class Stream implements Duplex {
     const handlers = this.#handlers;
     this.#handlers = IGNORE;
     handlers.close(error);
+    this.onClosed?.(error);
   }
 }

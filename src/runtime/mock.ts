@@ -2,9 +2,10 @@
  * A runtime for tests: time that moves only when told, files in memory, a seeded generator, a network of listeners
  * in memory.
  */
-import { type Duplex, type DuplexHandlers, IGNORE } from "../base/duplex.ts";
+import { type DuplexHandlers, IGNORE } from "../base/duplex.ts";
 import { TunicError } from "../base/errors.ts";
 import { nodeCompression } from "./node_compression.ts";
+import { nodeHttp } from "./node_http.ts";
 import type {
   Address,
   Clock,
@@ -280,12 +281,6 @@ export class MemoryNetwork implements Network {
       close: () => Promise.resolve(void this.#listeners.delete(key(bound))),
     });
   }
-
-  tlsOver(): Promise<Duplex> {
-    return Promise.reject(
-      new TunicError("Cannot speak TLS: there is none in memory", { kind: "unsupported", code: "no-tls" }),
-    );
-  }
 }
 
 export interface MockRuntime extends Runtime {
@@ -303,6 +298,7 @@ export function mockRuntime(seed = 1, startMs?: number): MockRuntime {
     timers: time,
     files: new MemoryFiles(),
     network: new MemoryNetwork(time),
+    http: nodeHttp,
     compression: nodeCompression,
     random: seededRandom(seed),
   };

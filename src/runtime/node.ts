@@ -13,6 +13,10 @@ export const nodeRuntime: Runtime = {
   clock: { now: () => Date.now(), monotonic: () => performance.now() },
   timers: { after, soon: (callback) => void setImmediate(callback) },
   network: nodeNetwork,
+  // Loaded when first used: most programs that run a client speak SOCKS to it.
+  http: {
+    exchange: async (connection, request) => (await import("./node_http.ts")).nodeHttp.exchange(connection, request),
+  },
   compression: nodeCompression,
   files: nodeFiles,
   random: (count) => systemRandom.random(count),

@@ -135,6 +135,7 @@ export interface Runtime {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly network: Network;
+  readonly http: HttpClient;
   readonly compression: Compression;
   readonly files: Files;
   /** `count` bytes from the system's generator. */

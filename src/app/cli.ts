@@ -10,7 +10,7 @@ import type { RunFlags } from "./commands/run.ts";
 import type { AppContext } from "./context.ts";
 import { EXIT_CODES, EXIT_MEANINGS, exitCodeOf, type ExitName } from "./exit_codes.ts";
 import type { SourceFlags } from "./sources.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../client/version.ts";
 
 interface TunicContext extends CommandContext {
   readonly app: AppContext;
@@ -112,9 +112,9 @@ const root = buildRouteMap({
 
 const application = buildApplication(root, {
   name: "tunic",
-  versionInfo: { currentVersion: VERSION },
+  versionInfo: { currentVersion: `tunic ${VERSION}` },
   scanner: { caseStyle: "allow-kebab-for-camel", allowArgumentEscapeSequence: true },
-  documentation: { caseStyle: "convert-camel-to-kebab", disableAnsiColor: true },
+  documentation: { caseStyle: "convert-camel-to-kebab", disableAnsiColor: true, onlyRequiredInUsageLine: true },
   localization: { text: { ...text_en, briefs: { ...text_en.briefs, argumentEscapeSequence: "Only options follow" } } },
 });
 

@@ -72,7 +72,13 @@ function splitOptions(args: readonly string[]): string[] {
     const name = flag ? flag.name : arg.replace(/^--?/, "");
     const takesValue = flag ? flag.takesValue : !name.startsWith("/");
     const value = takesValue ? args[++i] : "";
-    if (value === undefined) throw usage(`found ${shown(arg)} without a value, expected one after it`);
+    if (value === undefined) {
+      // Somebody who mistypes a flag should hear that, rather than of a value it never had.
+      if (!flag && !findOption(name.replace(/^\+/, ""))) {
+        throw usage(`found unknown flag ${shown(arg)}, expected one that --help shows`);
+      }
+      throw usage(`found ${shown(arg)} without a value, expected one after it`);
+    }
     if (!flag) options.push(name, value);
     else if (takesValue) flags.push(name, value);
     else flags.push(name);

@@ -1,16 +1,19 @@
 /** What commands get from outside: the process, the machine, and how a client is made. */
-import type { Unsubscribe } from "../base/events.ts";
+import type { TunicError } from "../base/errors.ts";
 import type { StreamBackend } from "../client/backend.ts";
+import type { BootstrapStatus } from "../client/bootstrap.ts";
 import type { TorClientOptions } from "../client/options.ts";
 import type { Runtime } from "../runtime/ports.ts";
 import type { Process } from "../runtime/process.ts";
 import type { Surroundings } from "./places.ts";
-import type { BootstrapStatus } from "./reporter.ts";
 
 /** What `run` needs of a client. */
 export interface RunningClient {
   readonly backend: StreamBackend;
-  onBootstrap(listener: (status: BootstrapStatus) => void): Unsubscribe;
+  /** Where it stands, and each step from there. */
+  onBootstrap(listener: (status: BootstrapStatus) => void): void;
+  /** What the user should know and the client tries to overcome. */
+  onProblem(listener: (error: TunicError) => void): void;
   close(): Promise<void>;
 }
 

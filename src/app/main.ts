@@ -10,8 +10,12 @@ const exitCode = await main({
     const { TorClient } = await import("../client/client.ts");
     const client = await TorClient.launch(options);
     return {
-      backend: client.backend,
-      onBootstrap: (listener) => client.events.on("bootstrap", listener),
+      backend: client,
+      onBootstrap: (listener) => {
+        listener(client.bootstrap);
+        client.events.on("bootstrap", listener);
+      },
+      onProblem: (listener) => void client.events.on("problem", listener),
       close: () => client.close(),
     };
   },

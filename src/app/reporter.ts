@@ -5,20 +5,10 @@
  * object a line. Phases: control-spec 5.5.
  */
 import type { TunicError } from "../base/errors.ts";
+import type { BootstrapStatus } from "../client/bootstrap.ts";
 import type { Address } from "../runtime/ports.ts";
 import type { Output } from "../runtime/process.ts";
 import { printable } from "./logging.ts";
-
-/** One step of the way to a working client. */
-export interface BootstrapStatus {
-  /** 0 to 100. */
-  readonly percent: number;
-  /** C tor's tag: "conn", "requesting_status", …, "done". */
-  readonly tag: string;
-  readonly summary: string;
-  /** What is wrong at this step, if anything is. */
-  readonly warning?: string;
-}
 
 /** How much to say: everything, only warnings and errors, nothing. */
 export type Verbosity = "all" | "hush" | "quiet";
@@ -44,7 +34,6 @@ export class Reporter {
   #lineOpen = false;
   #lastTag = "";
   #lastPercent = 0;
-  #lastWarning = "";
 
   constructor(options: ReporterOptions) {
     this.#options = options;
@@ -52,7 +41,7 @@ export class Reporter {
 
   bootstrap(status: BootstrapStatus): void {
     const { verbosity, json, showProgress, stdout } = this.#options;
-    const { percent, tag, summary, warning } = status;
+    const { percent, tag, summary } = status;
     if (verbosity === "all" && json) this.#event({ event: "bootstrap", ...status });
     else if (verbosity === "all" && showProgress) {
       const text = `Bootstrapped ${percent}% (${tag}): ${printable(summary)}`;
@@ -63,8 +52,6 @@ export class Reporter {
         this.#lastPercent = percent;
       }
     }
-    if (warning && warning !== this.#lastWarning && !json) this.warning(warning);
-    this.#lastWarning = warning ?? "";
   }
 
   ready(addresses: readonly Address[]): void {

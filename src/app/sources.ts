@@ -54,7 +54,7 @@ async function readNamed(path: string, flags: SourceFlags, files: TorrcFiles): P
 function overrideEntries(overrides: readonly string[]): TorrcEntry[] {
   const entries: TorrcEntry[] = [];
   for (let i = 0; i + 1 < overrides.length; i += 2) {
-    entries.push(makeEntry(overrides[i]!, overrides[i + 1]!.trim(), { file: "command line", line: 0 }));
+    entries.push(makeEntry(overrides[i]!, overrides[i + 1]!.trim(), { file: "the command line", line: 0 }));
   }
   return entries;
 }

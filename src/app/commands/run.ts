@@ -94,6 +94,8 @@ class Session {
   readonly #abort = new AbortController();
   readonly #listeners: SocksListener[] = [];
   #client: RunningClient | undefined;
+  #ready = false;
+  #signalled = false;
   #logging: Logging | undefined;
 
   constructor(configuration: LoadedConfiguration, runtime: Runtime, context: AppContext, reporter: Reporter) {
@@ -112,17 +114,18 @@ class Session {
       return EXIT_CODES.ok;
     } catch (error) {
       // A launch that a signal stopped is no failure.
-      if (this.#stop.settled && isTunicError(error, "aborted", "closed")) return EXIT_CODES.ok;
+      if (this.#signalled && isTunicError(error, "aborted", "closed")) return EXIT_CODES.ok;
       throw error;
     } finally {
       await this.#close();
-      if (this.#stop.settled) this.#reporter.stopped();
+      if (this.#signalled) this.#reporter.stopped();
       unsubscribe();
     }
   }
 
   #onSignal(signal: string): void {
-    if (this.#stop.settled) return this.#context.process.exit(EXIT_CODES.forced);
+    if (this.#signalled) return this.#context.process.exit(EXIT_CODES.forced);
+    this.#signalled = true;
     this.#reporter.stopping(signal);
     this.#stop.resolve(signal);
     this.#abort.abort(
@@ -153,7 +156,9 @@ class Session {
     try {
       const client = await this.#context.launch({ ...options, runtime: this.#runtime, signal: this.#abort.signal });
       this.#client = client;
+      client.onProblem((error) => this.#onProblem(error));
       client.onBootstrap((status) => {
+        this.#ready ||= status.percent >= 100;
         log.info("Bootstrapped {percent}% ({tag}): {summary}", { ...status });
         this.#reporter.bootstrap(status);
         if (status.percent >= 100) this.#reporter.ready(this.#listeners.map(({ address }) => address));
@@ -163,6 +168,12 @@ class Session {
       backend.reject(error);
       throw error;
     }
+  }
+
+  /** A wrong clock is nothing that waiting helps; a client that works already is left to work. */
+  #onProblem(error: TunicError): void {
+    if (error.kind === "clock" && !this.#ready) this.#stop.reject(error);
+    else this.#reporter.warning(error.message);
   }
 
   async #listen(backend: StreamBackend): Promise<void> {

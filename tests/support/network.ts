@@ -87,7 +87,7 @@ export function makeNetwork(relays: readonly TestRelay[], options: NetworkOption
 
 /** `count` relays from number `first` on, all with the same properties. */
 export function relays(first: number, count: number, properties: Omit<TestRelay, "number"> = {}): TestRelay[] {
-  return Array.from({ length: count }, (_, i) => ({ number: first + i, ...properties }));
+  return Array.from({ length: count }, (_, i) => ({ ...properties, number: first + i }));
 }
 
 function entry(relay: TestRelay, text: string): string {

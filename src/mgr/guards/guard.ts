@@ -23,7 +23,7 @@ const GUARDS_RETRY_SCHED: RetrySchedule = { baseDelayMs: 600_000, capMs: 36 * 3_
 function nextDelayMs(random: RandomSource, schedule: RetrySchedule, previousMs: number): number {
   const lower = schedule.baseDelayMs;
   const upper = Math.max(lower + 1_000, previousMs * 3);
-  return Math.min(schedule.capMs, lower + randomFraction(random) * (upper - lower));
+  return Math.min(schedule.capMs, Math.floor(lower + randomFraction(random) * (upper - lower)));
 }
 
 export class Guard {

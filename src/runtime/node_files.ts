@@ -124,13 +124,18 @@ async function lock(file: string): Promise<FileLock> {
   }
 }
 
+/** The file appears with its content: nobody can read it empty and take it for a stale one. */
 async function create(name: string, mark: string): Promise<boolean> {
+  const temporary = `${name}.${process.pid}`;
   try {
-    await fs.writeFile(name, mark, { flag: "wx", mode: PRIVATE_FILE });
+    await fs.writeFile(temporary, mark, { mode: PRIVATE_FILE });
+    await fs.link(temporary, name);
     return true;
   } catch (error) {
     if (codeOf(error) === "EEXIST") return false;
     throw error;
+  } finally {
+    await fs.rm(temporary, { force: true });
   }
 }
 

@@ -206,7 +206,7 @@ export class CircuitManager {
       signal: this.#shutdown.signal,
       onHop: (hops) => this.#emitter.emit("circuit", { id: managed.id, state: "building", hops }),
     });
-    building.then((circuit) => this.#onBuilt(managed, circuit, path.guard.usable), (error) => {
+    building.then((circuit) => this.#onBuilt(managed, circuit), (error) => {
       this.#prebuildAfterMs = this.#now() + this.#backoff.failed();
       this.#onClosed(
         managed,
@@ -216,22 +216,38 @@ export class CircuitManager {
     return managed;
   }
 
-  async #onBuilt(managed: ManagedCircuit, circuit: Circuit, usable: Promise<boolean>): Promise<void> {
+  #onBuilt(managed: ManagedCircuit, circuit: Circuit): void {
+    const { guard } = managed.path;
+    circuit.events.on("closed", () => guard.onClosed());
+    if (guard.state === "waiting_for_better_guard") this.#wait(managed, circuit);
+    else this.#open(managed, circuit);
+  }
+
+  /**
+   * The circuit stands, but better guards have not been given up yet (guard-spec 4.11). Whoever waited for it gets
+   * another one built meanwhile, which is how the better guards are tried.
+   */
+  async #wait(managed: ManagedCircuit, circuit: Circuit): Promise<void> {
+    const error = new TunicError("Cannot use a circuit: a better guard may still work", {
+      kind: "circuit",
+      code: "waiting-for-better-guard",
+      retry: "elsewhere",
+    });
+    const { id, path, createdAtMs } = managed;
+    this.#onClosed(managed, error);
+    const usable = await path.guard.usable;
+    if (circuit.closed) return;
+    if (!usable || this.#shutdown.signal.aborted) return circuit.destroy(error);
+    const again = new ManagedCircuit(id, path, createdAtMs);
+    this.#circuits.add(again);
+    this.#open(again, circuit);
+  }
+
+  #open(managed: ManagedCircuit, circuit: Circuit): void {
     circuit.events.on("closed", (error) => this.#onClosed(managed, error));
     circuit.events.on("streams", () => {
       if (managed.streams === 0) this.#scheduleTick(0);
     });
-    if (!(await usable)) {
-      circuit.destroy(
-        new TunicError("Cannot use a circuit: better guards work", {
-          kind: "circuit",
-          code: "better-guard",
-          retry: "elsewhere",
-        }),
-      );
-      return;
-    }
-    if (circuit.closed) return;
     this.#backoff.succeeded();
     managed.opened(circuit);
     this.#emitter.emit("circuit", { id: managed.id, state: "open", hops: circuit.hops });

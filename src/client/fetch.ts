@@ -64,7 +64,7 @@ export async function torFetch(
   const exchange: Exchange = {
     url: new URL(request.url),
     method: request.method,
-    headers: prepareHeaders(request.headers),
+    headers: prepareHeaders(request.headers, plain.body),
     body: await bodyOf(request, input, plain),
   };
   for (let redirects = 0;; redirects++) {
@@ -102,10 +102,12 @@ async function bodyOf(request: Request, input: unknown, init: RequestInit): Prom
   return streamed ? request.body : new Uint8Array(await request.arrayBuffer());
 }
 
-function prepareHeaders(given: Headers): Headers {
+function prepareHeaders(given: Headers, body: unknown): Headers {
   const headers = new Headers(DEFAULT_HEADERS.map(([name, value]) => [name, value] as [string, string]));
   for (const [name, value] of given) headers.set(name, value);
   for (const name of OWN_HEADERS) headers.delete(name);
+  // Bun's Request leaves this to its own fetch.
+  if (typeof body === "string" && !headers.has("content-type")) headers.set("content-type", "text/plain;charset=UTF-8");
   return headers;
 }
 

@@ -1,8 +1,7 @@
 /**
  * HTTP/1.1 (RFC 9112) and TLS by `node:http` and `node:tls`, over a connection that is handed in.
  *
- * The parser is llhttp in strict mode on Deno, Bun and Node alike. `createConnection` is what keeps this from ever
- * opening a socket: a test holds every runtime to it.
+ * The parser is llhttp in strict mode on Deno, Bun and Node alike.
  */
 import http from "node:http";
 import type { Duplex as NodeDuplex, Readable } from "node:stream";
@@ -86,8 +85,11 @@ function send(stream: NodeDuplex, request: HttpRequest, fail: (error: unknown) =
   const message = http.request({
     method: request.method,
     path: request.target,
+    // Used only while no agent is named: with one, even `false`, http would open a socket of its own. Should that
+    // ever happen, it would have to look this host up, and cannot.
     createConnection: () => stream,
-    agent: false,
+    host: "nowhere.invalid",
+    lookup: (name, _options, callback) => callback(new Error(`${name} is not looked up`), "", 4),
     setHost: false,
     maxHeaderSize: MAX_HEAD_BYTES,
   });

@@ -39,7 +39,8 @@ export class Families {
   /** The list's number, from the arguments of a `family` line. Entries that are neither kind of name are left out. */
   internMembers(line: Uint8Array): number {
     const members: number[] = [];
-    for (const [start, end] of words(line)) {
+    for (let start = skipBlanks(line, 0), end; start < line.length; start = skipBlanks(line, end)) {
+      end = skipWord(line, start);
       const length = this.#readMember(line, start, end);
       if (length > 0) members.push(this.#members.intern(this.#member, 0, length));
     }
@@ -49,7 +50,10 @@ export class Families {
   /** The list's number, from the arguments of a `family-ids` line. */
   internIds(line: Uint8Array): number {
     const ids: number[] = [];
-    for (const [start, end] of words(line)) ids.push(this.#ids.intern(line, start, end));
+    for (let start = skipBlanks(line, 0), end; start < line.length; start = skipBlanks(line, end)) {
+      end = skipWord(line, start);
+      ids.push(this.#ids.intern(line, start, end));
+    }
     return this.#internList(ids);
   }
 
@@ -159,8 +163,11 @@ export class Families {
   }
 
   #internList(numbers: readonly number[]): number {
-    const sorted = Uint32Array.from(new Set(numbers)).sort();
-    return this.#internNumbers(sorted);
+    if (numbers.length === 0) return NO_FAMILY;
+    const sorted = Uint32Array.from(numbers).sort();
+    let length = 1;
+    for (let i = 1; i < sorted.length; i++) if (sorted[i] !== sorted[length - 1]) sorted[length++] = sorted[i]!;
+    return this.#internNumbers(sorted.subarray(0, length));
   }
 
   #internNumbers(sorted: Uint32Array): number {
@@ -174,17 +181,18 @@ export class Families {
   }
 }
 
-/** Where each word of `line` begins and ends. */
-function* words(line: Uint8Array): Generator<[start: number, end: number]> {
-  for (let at = 0; at < line.length;) {
-    if (line[at] === SPACE || line[at] === TAB) {
-      at++;
-      continue;
-    }
-    const start = at;
-    while (at < line.length && line[at] !== SPACE && line[at] !== TAB) at++;
-    yield [start, at];
-  }
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
+}
+
+function skipBlanks(line: Uint8Array, at: number): number {
+  while (at < line.length && isBlank(line[at]!)) at++;
+  return at;
+}
+
+function skipWord(line: Uint8Array, at: number): number {
+  while (at < line.length && !isBlank(line[at]!)) at++;
+  return at;
 }
 
 function contains(sorted: Uint32Array, number: number): boolean {

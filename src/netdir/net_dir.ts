@@ -5,7 +5,7 @@
  * columns. All questions that paths depend on are answered here (path-spec 2.2); the policy of choosing is elsewhere.
  */
 import { TunicError } from "../base/errors.ts";
-import { equal, formatIp, toHexUpper } from "../bytes/mod.ts";
+import { formatIp, toHexUpper } from "../bytes/mod.ts";
 import { sha256 } from "../crypto/digest.ts";
 import type { CircuitTarget } from "../proto/target.ts";
 import type { Address } from "../runtime/ports.ts";
@@ -20,6 +20,7 @@ import {
 } from "../wire/netdoc/relay_table.ts";
 import { BandwidthWeights, type Position } from "./bandwidth_weights.ts";
 import { DigestIndex } from "./digest_index.ts";
+import { NO_FAMILY } from "./families.ts";
 import type { MicrodescStore } from "./microdesc_store.ts";
 import { NetParams } from "./net_params.ts";
 import { type UsablePaths, usablePaths } from "./usable_paths.ts";
@@ -186,7 +187,7 @@ export class NetDir {
     const { store } = this;
     const { families } = store;
     if (this.#usesFamilyIds && families.share(store.familyIds(slotA), store.familyIds(slotB))) return true;
-    return this.#usesFamilyLists &&
+    return this.#usesFamilyLists && store.family(slotB) !== NO_FAMILY &&
       families.names(store.family(slotA), this.rsaId(b), this.#nickname(b)) &&
       families.names(store.family(slotB), this.rsaId(a), this.#nickname(a));
   }
@@ -194,9 +195,14 @@ export class NetDir {
   /** Whether their addresses share the first 16 bits of IPv4 or the first 32 bits of IPv6. */
   sameSubnet(a: number, b: number): boolean {
     if (this.ipv4(a) >>> 16 === this.ipv4(b) >>> 16) return true;
-    const ipv6 = this.ipv6(a);
-    const other = ipv6 && this.ipv6(b);
-    return other !== undefined && equal(ipv6!.address.subarray(0, 4), other.address.subarray(0, 4));
+    const { relays } = this.consensus;
+    const positionA = relays.ipv6Position(a);
+    const positionB = positionA < 0 ? -1 : relays.ipv6Position(b);
+    if (positionB < 0) return false;
+    for (let i = 0; i < 4; i++) {
+      if (relays.ipv6Addresses[positionA * 16 + i] !== relays.ipv6Addresses[positionB * 16 + i]) return false;
+    }
+    return true;
   }
 
   /** Whether it supports this version of the subprotocol. */

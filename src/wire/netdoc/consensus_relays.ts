@@ -4,7 +4,8 @@
  * Nearly all of a consensus is here, so this is the one place among the documents written for speed: lines are told
  * apart by their keyword's bytes, and lines that are mostly the same for all relays (`s`, `pr`) are interpreted once.
  */
-import { ByteInterner, latin1, parseIpv6 } from "../../bytes/mod.ts";
+import { ByteInterner } from "../../bytes/mod.ts";
+import { readIpv6 } from "./ipv6.ts";
 import { Protocols } from "./protocols.ts";
 import { FLAG_BITS, MAX_NICKNAME_BYTES, MICRODESC_DIGEST_BYTES, RelayTable, RSA_ID_BYTES } from "./relay_table.ts";
 import { parseInteger, type Scanner } from "./scanner.ts";
@@ -130,7 +131,9 @@ export class RelayReader {
     this.#nickname(scanner.argumentStart, scanner.argumentEnd);
     scanner.needBase64("identity", table.rsaIds, row * RSA_ID_BYTES, RSA_ID_BYTES);
     if (row > 0 && !this.#isAfterPrevious(row)) scanner.fail("relays are not in order of their identities");
-    scanner.needTime("publication");
+    // The time of publication means nothing any more; its place is kept.
+    scanner.needArgument("date");
+    scanner.needArgument("time");
     scanner.needArgument("address");
     table.ipv4[row] = this.#ipv4(scanner.argumentStart, scanner.argumentEnd);
     table.orPorts[row] = scanner.needInteger("ORPort", 0, 65535);
@@ -190,17 +193,16 @@ export class RelayReader {
     if (bytes[start] !== 0x5b || (this.#seen & SEEN_A) !== 0 || end - start > 60) return;
     const close = bytes.indexOf(0x5d, start);
     if (close < 0 || close + 1 >= end || bytes[close + 1] !== 0x3a) return;
-    const address = parseIpv6(latin1(bytes, start + 1, close));
     const port = parseInteger(bytes, close + 2, end);
-    if (address === undefined || port === undefined || port < 1 || port > 65535) return;
-    this.#seen |= SEEN_A;
+    if (port === undefined || port < 1 || port > 65535) return;
     const at = this.#ipv6Rows.length * 16;
     if (at === this.#ipv6Addresses.length) {
       const larger = new Uint8Array(at * 2);
       larger.set(this.#ipv6Addresses);
       this.#ipv6Addresses = larger;
     }
-    this.#ipv6Addresses.set(address, at);
+    if (!readIpv6(bytes, start + 1, close, this.#ipv6Addresses, at)) return;
+    this.#seen |= SEEN_A;
     this.#ipv6Rows.push(this.#row);
     this.#ipv6Ports.push(port);
   }

@@ -309,7 +309,8 @@ export function decodeHex(bytes: Uint8Array, start: number, into: Uint8Array, at
   return true;
 }
 
-function hexDigit(byte: number): number {
+/** The value of a hex digit, or -1. */
+export function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const letter = byte | 0x20;
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;

@@ -157,7 +157,6 @@ function readAll(reader: OptionReader): Configuration {
       "LongLivedPorts",
       (value) => parseList(value).map((port) => parseInteger(port, 1, 65535)),
     ),
-    ...readFamilies(reader),
   };
   return {
     options: withoutUndefined(options),
@@ -264,16 +263,4 @@ function readPathsNeeded(reader: OptionReader): number | undefined {
 
 function readDuration(reader: OptionReader, name: string, minMs: number): number | undefined {
   return reader.clamped(name, reader.interval(name), minMs, 2 ** 31 - 1, " seconds", 1000);
-}
-
-function readFamilies(reader: OptionReader): Pick<TorClientOptions, "clientUseIpv4" | "clientUseIpv6"> {
-  const clientUseIpv4 = reader.boolean("ClientUseIPv4");
-  const clientUseIpv6 = reader.boolean("ClientUseIPv6");
-  if (clientUseIpv4 === false && clientUseIpv6 === false) {
-    const [entry] = reader.options.get("ClientUseIPv6")!;
-    reader.errors.push(
-      torrcError(entry!, "found both ClientUseIPv4 0 and ClientUseIPv6 0, expected one of them 1", "no-family"),
-    );
-  }
-  return { clientUseIpv4, clientUseIpv6 };
 }

@@ -141,7 +141,7 @@ const BY_TYPE: Readonly<Record<ValueType, string>> = {
 
 const SUPPORTED = new Set(words(`
     AlternateDirAuthority CircuitBuildTimeout CircuitsAvailableTimeout CircuitStreamTimeout
-    ClientDNSRejectInternalAddresses ClientOnly ClientRejectInternalAddresses ClientUseIPv4 ClientUseIPv6
+    ClientDNSRejectInternalAddresses ClientOnly ClientRejectInternalAddresses
     DataDirectory DirAuthority EnforceDistinctSubnets FallbackDir Log LongLivedPorts MaxCircuitDirtiness
     MaxClientCircuitsPending PathsNeededToBuildCircuits SafeLogging SocksPolicy SocksPort SocksTimeout
     TestingTorNetwork TruncateLogFile UseDefaultFallbackDirs`));

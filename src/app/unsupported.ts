@@ -5,6 +5,7 @@ export const SAME_AS_TUNIC: Readonly<Record<string, readonly string[] | undefine
   AuthoritativeDirectory: ["0"],
   AutomapHostsOnResolve: ["0"],
   BridgeRelay: ["0"],
+  ClientUseIPv4: ["1"],
   ControlPort: ["0"],
   DirCache: ["0"],
   DirPort: ["0"],

@@ -54,9 +54,6 @@ export interface TorClientOptions {
   readonly maxClientCircuitsPending?: number;
   /** Ports whose streams live long, so that their circuits take relays with the Stable flag. */
   readonly longLivedPorts?: readonly number[];
-  /** Whether relays may be contacted by IPv4, by IPv6. Default: true, true. */
-  readonly clientUseIpv4?: boolean;
-  readonly clientUseIpv6?: boolean;
   /** The machine. Default: the real one. */
   readonly runtime?: Runtime;
   /** Stops a launch under way; the launch then fails with kind `aborted`. */
@@ -82,8 +79,6 @@ export interface ResolvedOptions {
   readonly socksTimeoutMs: number;
   readonly maxClientCircuitsPending: number;
   readonly longLivedPorts: readonly number[];
-  readonly clientUseIpv4: boolean;
-  readonly clientUseIpv6: boolean;
   /** `undefined`: the real one. */
   readonly runtime: Runtime | undefined;
   readonly signal: AbortSignal | undefined;
@@ -113,9 +108,6 @@ export function resolveOptions(options: TorClientOptions = {}): ResolvedOptions 
   if (!dnsReject && !own) {
     throw wrong("clientDnsRejectInternalAddresses", "false on the public network", "true, or directoryAuthorities");
   }
-  const useIpv4 = boolean(options, "clientUseIpv4", true);
-  const useIpv6 = boolean(options, "clientUseIpv6", true);
-  if (!useIpv4 && !useIpv6) throw wrong("clientUseIpv4 and clientUseIpv6", "both false", "at least one true");
   if (
     options.dataDirectory !== undefined && (typeof options.dataDirectory !== "string" || options.dataDirectory === "")
   ) {
@@ -137,8 +129,6 @@ export function resolveOptions(options: TorClientOptions = {}): ResolvedOptions 
     socksTimeoutMs: duration(options, "socksTimeoutMs", 1) ?? 2 * MINUTE_MS,
     maxClientCircuitsPending: whole(options, "maxClientCircuitsPending", 1, 1024) ?? 32,
     longLivedPorts: options.longLivedPorts ? ports(options.longLivedPorts) : DEFAULT_LONG_LIVED_PORTS,
-    clientUseIpv4: useIpv4,
-    clientUseIpv6: useIpv6,
     runtime: options.runtime,
     signal: options.signal,
   });
@@ -160,8 +150,6 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TorClientOptions>([
   "socksTimeoutMs",
   "maxClientCircuitsPending",
   "longLivedPorts",
-  "clientUseIpv4",
-  "clientUseIpv6",
   "runtime",
   "signal",
 ]);

@@ -88,6 +88,8 @@ export class Circuit {
   readonly #hops: Hop[] = [];
   readonly #streams: StreamTable;
   #earlyLeft = RELAY_EARLY_LIMIT;
+  /** The relay has heard of the circuit, so it must hear of its end. */
+  #begun = false;
   /** The reply that building waits for: CREATED2, CREATED_FAST or EXTENDED2. */
   #awaited: { command: number; hop: number; reply: Deferred<Uint8Array> } | undefined;
   #error: TunicError | undefined;
@@ -175,7 +177,7 @@ export class Circuit {
   /** Closes the circuit and tells the first relay. */
   destroy(error: TunicError, reason: number = DestroyReason.NONE): void {
     if (this.#error) return;
-    this.#sink.sendCell(this.circId, CellCommand.DESTROY, encodeWith(DESTROY, reason));
+    if (this.#begun) this.#sink.sendCell(this.circId, CellCommand.DESTROY, encodeWith(DESTROY, reason));
     this.onClosed(error);
   }
 
@@ -278,14 +280,18 @@ export class Circuit {
     if (this.#error) throw this.#error;
     if (this.#awaited) throw new RangeError("a circuit can be extended by one hop at a time");
     const what = hop < 0 ? "create a circuit" : "extend a circuit";
-    throwIfAborted(signal, what);
     const reply = new Deferred<Uint8Array>();
     const onAbort = (): void => this.destroy(abortError(signal!, what), DestroyReason.NONE);
     signal?.addEventListener("abort", onAbort);
-    this.#awaited = { command, hop, reply };
     try {
+      throwIfAborted(signal, what);
+      this.#awaited = { command, hop, reply };
+      this.#begun = true;
       send();
-      const keyMaterial = handshake.client.finish(await reply.promise, RELAY_KEYS_LENGTH);
+      const answer = await reply.promise;
+      // What came right behind the answer may have closed the circuit.
+      if (this.#error) throw this.#error;
+      const keyMaterial = handshake.client.finish(answer, RELAY_KEYS_LENGTH);
       this.#crypto.addHop(splitRelayKeys(keyMaterial));
       wipe(keyMaterial);
       this.#hops.push({ flow: new FixedCircuitWindow(this.#circuitWindow) });
@@ -302,11 +308,11 @@ export class Circuit {
     if (!awaited || awaited.command !== command || awaited.hop !== hop) {
       throw violation("unexpected-reply", "an answer to a hop that was not asked for");
     }
-    this.#awaited = undefined;
     // A fixed cell has padding behind what it carries.
     const message = command === CellCommand.CREATED_FAST
       ? reply.slice(0, CREATED_FAST_LENGTH)
       : decodeWith(command === CellCommand.CREATED2 ? CREATED2 : EXTENDED2, reply);
+    this.#awaited = undefined;
     awaited.reply.resolve(message);
   }
 

@@ -18,6 +18,8 @@ export interface HttpGetOptions {
   /** How long nothing at all may come. Default: `timeoutMs`. */
   readonly stallTimeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Called whenever bytes come, before they are looked at. */
+  readonly onBytes?: () => void;
 }
 
 /**
@@ -64,6 +66,7 @@ export function httpGet(duplex: Duplex, options: HttpGetOptions): Promise<HttpMe
     duplex.handlers = {
       data: (bytes) => {
         progress = true;
+        options.onBytes?.();
         read(() => reader.push(bytes));
       },
       drain: () => {},

@@ -160,18 +160,18 @@ export class Circuit {
    * Opens a stream from the last hop to `host`:`port`. Throws `stream` with the END reason, or what closed the
    * circuit. An abort sends END.
    */
-  openStream(host: string, port: number, flags: number, signal?: AbortSignal): Promise<Stream> {
-    return this.#streams.begin(this.#lastHop(), { host, port, flags }, signal);
+  async openStream(host: string, port: number, flags: number, signal?: AbortSignal): Promise<Stream> {
+    return await this.#streams.begin(this.#lastHop(), { host, port, flags }, signal);
   }
 
   /** Opens a stream to the last hop's directory server. */
-  openDirectory(signal?: AbortSignal): Promise<Stream> {
-    return this.#streams.beginDirectory(this.#lastHop(), signal);
+  async openDirectory(signal?: AbortSignal): Promise<Stream> {
+    return await this.#streams.beginDirectory(this.#lastHop(), signal);
   }
 
   /** Asks the last hop to look a name up; see `StreamTable.resolve`. */
-  resolve(name: string, signal?: AbortSignal): ReturnType<StreamTable["resolve"]> {
-    return this.#streams.resolve(this.#lastHop(), name, signal);
+  async resolve(name: string, signal?: AbortSignal): ReturnType<StreamTable["resolve"]> {
+    return await this.#streams.resolve(this.#lastHop(), name, signal);
   }
 
   /** Closes the circuit and tells the first relay. */

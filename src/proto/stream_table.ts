@@ -59,8 +59,8 @@ export class StreamTable implements StreamCarrier {
     return this.#ready.size > 0;
   }
 
-  begin(hop: number, begin: Begin, signal: AbortSignal | undefined): Promise<Stream> {
-    return this.#open(hop, RelayCommand.BEGIN, encodeWith(BEGIN, begin), signal);
+  async begin(hop: number, begin: Begin, signal: AbortSignal | undefined): Promise<Stream> {
+    return await this.#open(hop, RelayCommand.BEGIN, encodeWith(BEGIN, begin), signal);
   }
 
   beginDirectory(hop: number, signal: AbortSignal | undefined): Promise<Stream> {
@@ -79,10 +79,11 @@ export class StreamTable implements StreamCarrier {
       answer.reject(abortError(signal!, "resolve a name"));
       this.#changed();
     };
+    // First, for a name may be too long for a message.
+    this.#options.send(hop, RelayCommand.RESOLVE, id, message);
     signal?.addEventListener("abort", onAbort);
     this.#lookups.set(id, { hop, answer });
     this.#changed();
-    this.#options.send(hop, RelayCommand.RESOLVE, id, message);
     try {
       return await answer.promise;
     } finally {
@@ -170,8 +171,8 @@ export class StreamTable implements StreamCarrier {
     const opening = this.#opening.get(id);
     if (command === RelayCommand.CONNECTED) {
       if (!opening) throw stranger(command, id);
-      this.#opening.delete(id);
       stream.connectedAddress = decodeWith(CONNECTED, data).address;
+      this.#opening.delete(id);
       stream.onConnected();
       opening.resolve(stream);
       return;
@@ -208,11 +209,12 @@ export class StreamTable implements StreamCarrier {
       if (this.#opening.delete(id)) stream.destroy(error);
       connected.reject(error);
     };
+    // First, for a name may be too long for a message.
+    this.#options.send(hop, command, id, body);
     signal?.addEventListener("abort", onAbort);
     this.#streams.set(id, stream);
     this.#opening.set(id, connected);
     this.#changed();
-    this.#options.send(hop, command, id, body);
     try {
       return await connected.promise;
     } finally {
@@ -224,9 +226,10 @@ export class StreamTable implements StreamCarrier {
     if (this.#abandoned.get(id) === hop) return void this.#abandoned.delete(id);
     const lookup = this.#lookups.get(id);
     if (lookup?.hop !== hop) throw stranger(RelayCommand.RESOLVED, id);
+    const answers = decodeWith(RESOLVED, data);
     this.#lookups.delete(id);
     this.#changed();
-    lookup.answer.resolve(decodeWith(RESOLVED, data));
+    lookup.answer.resolve(answers);
   }
 
   /** A relay may answer RESOLVE with END. */

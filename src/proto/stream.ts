@@ -7,7 +7,6 @@
  */
 import { type Duplex, type DuplexHandlers, IGNORE } from "../base/duplex.ts";
 import { TunicError } from "../base/errors.ts";
-import { EndReason } from "../wire/stream_messages.ts";
 import { StreamWindow } from "./flow_control.ts";
 
 /** What a stream needs of the circuit that carries it. */
@@ -16,7 +15,7 @@ export interface StreamCarrier {
   streamReady(stream: Stream): void;
   sendStreamSendme(stream: Stream): void;
   /** Sends END, if the far end has not sent one, and forgets the stream. */
-  endStream(stream: Stream, reason: number): void;
+  endStream(stream: Stream): void;
 }
 
 /** Bytes that may wait in a stream before `write` asks for a pause: as much as the circuit takes in a few turns. */
@@ -113,7 +112,7 @@ export class Stream implements Duplex {
 
   destroy(error?: TunicError): void {
     if (this.#closed) return;
-    if (!this.#remoteEnd) this.#carrier.endStream(this, error ? EndReason.MISC : EndReason.DONE);
+    if (!this.#remoteEnd) this.#carrier.endStream(this);
     this.#close(error);
   }
 
@@ -207,7 +206,7 @@ export class Stream implements Duplex {
   }
 
   #finish(): void {
-    if (!this.#remoteEnd) this.#carrier.endStream(this, EndReason.DONE);
+    if (!this.#remoteEnd) this.#carrier.endStream(this);
     this.#close(undefined);
   }
 

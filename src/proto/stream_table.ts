@@ -114,11 +114,12 @@ export class StreamTable implements StreamCarrier {
     this.#options.send(stream.hop, RelayCommand.SENDME, stream.id, new Uint8Array(0));
   }
 
-  endStream(stream: Stream, reason: number): void {
+  endStream(stream: Stream): void {
     if (!this.#streams.delete(stream.id)) return;
     this.#ready.delete(stream);
     this.#ended.set(stream.id, stream);
-    this.#options.send(stream.hop, RelayCommand.END, stream.id, encodeWith(END, { reason }));
+    // Why is nothing the exit needs to know (tor-spec 6.3).
+    this.#options.send(stream.hop, RelayCommand.END, stream.id, encodeWith(END, { reason: EndReason.MISC }));
     this.#changed();
   }
 

@@ -26,8 +26,9 @@ export class Stream implements Duplex {
   readonly id: number;
   /** The hop at the far end. */
   readonly hop: number;
+  /** Counts the cells of both directions. */
+  readonly window = new StreamWindow();
   readonly #carrier: StreamCarrier;
-  readonly #window = new StreamWindow();
   #handlers: DuplexHandlers = IGNORE;
   #listening = false;
   #paused = false;
@@ -78,9 +79,14 @@ export class Stream implements Duplex {
     return this.#closed;
   }
 
+  /** Whether the far end has said CONNECTED. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
   /** Whether there is something that the windows of this stream let go. */
   get sendable(): boolean {
-    return this.#connected && this.#queued > 0 && this.#window.sendable > 0 && !this.#closed;
+    return this.#connected && this.#queued > 0 && this.window.sendable > 0 && !this.#closed;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -136,7 +142,7 @@ export class Stream implements Duplex {
     }
     this.#queued -= taken;
     this.bytesWritten += taken;
-    this.#window.sent();
+    this.window.sent();
     return taken;
   }
 
@@ -156,11 +162,6 @@ export class Stream implements Duplex {
     if (this.sendable) this.#carrier.streamReady(this);
   }
 
-  /** Counts one DATA cell; throws `protocol` if the window did not allow it. */
-  countReceived(): void {
-    this.#window.received();
-  }
-
   /** Takes the data of `cells` DATA cells. */
   onData(bytes: Uint8Array, cells: number): void {
     if (this.#closed) return;
@@ -168,8 +169,8 @@ export class Stream implements Duplex {
     else this.#deliver(bytes, cells);
   }
 
+  /** The window has opened. */
   onSendme(): void {
-    this.#window.acknowledged();
     if (this.sendable) this.#carrier.streamReady(this);
   }
 
@@ -200,7 +201,7 @@ export class Stream implements Duplex {
   #deliver(bytes: Uint8Array, cells: number): void {
     this.bytesRead += bytes.length;
     if (bytes.length > 0) this.#handlers.data(bytes);
-    for (let due = this.#window.taken(cells); due > 0 && !this.#closed && !this.#remoteEnd; due--) {
+    for (let due = this.window.taken(cells); due > 0 && !this.#closed && !this.#remoteEnd; due--) {
       this.#carrier.sendStreamSendme(this);
     }
   }

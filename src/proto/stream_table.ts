@@ -17,6 +17,7 @@ import {
 } from "../wire/relay_cell.ts";
 import { RESOLVE, RESOLVED, type ResolvedAnswer } from "../wire/resolve_messages.ts";
 import { BEGIN, type Begin, CONNECTED, END, EndReason, endReasonName } from "../wire/stream_messages.ts";
+import type { StreamWindow } from "./flow_control.ts";
 import { Stream, type StreamCarrier } from "./stream.ts";
 
 export interface StreamTableOptions {
@@ -28,6 +29,13 @@ export interface StreamTableOptions {
 
 /** Beyond this a random free number is no longer found at once; the circuit should be replaced long before. */
 const MAX_STREAM_IDS = 32_768;
+
+/** What is remembered of a stream that we have ended: what the far end may still send (tor-spec 6.3). */
+interface HalfClosed {
+  readonly hop: number;
+  readonly window: StreamWindow;
+  connected: boolean;
+}
 
 interface Lookup {
   readonly hop: number;
@@ -41,7 +49,7 @@ export class StreamTable implements StreamCarrier {
   readonly #opening = new Map<number, Deferred<Stream>>();
   readonly #lookups = new Map<number, Lookup>();
   /** Streams we have ended: what comes for them is counted against their windows and dropped. */
-  readonly #ended = new Map<number, Stream>();
+  readonly #ended = new Map<number, HalfClosed>();
   /** Lookups nobody waits for any more. */
   readonly #abandoned = new Map<number, number>();
   /** Streams with data to send, in the order of their turns. */
@@ -117,7 +125,8 @@ export class StreamTable implements StreamCarrier {
   endStream(stream: Stream): void {
     if (!this.#streams.delete(stream.id)) return;
     this.#ready.delete(stream);
-    this.#ended.set(stream.id, stream);
+    const { hop, window, connected } = stream;
+    this.#ended.set(stream.id, { hop, window, connected });
     // Why is nothing the exit needs to know (tor-spec 6.3).
     this.#options.send(stream.hop, RelayCommand.END, stream.id, encodeWith(END, { reason: EndReason.MISC }));
     this.#changed();
@@ -129,14 +138,15 @@ export class StreamTable implements StreamCarrier {
    */
   onData(hop: number, payloads: Uint8Array, at: number, end: number): number {
     const id = relayStreamId(payloads, at);
-    const stream = this.#streams.get(id) ?? this.#ended.get(id);
-    if (!stream || stream.hop !== hop || this.#opening.has(id)) throw stranger(RelayCommand.DATA, id);
+    const stream = this.#streams.get(id);
+    const known = stream ?? this.#ended.get(id);
+    if (known?.hop !== hop || !known.connected) throw stranger(RelayCommand.DATA, id);
     const start = at + RELAY_DATA_AT;
     let filled = start;
     let cells = 0;
     do {
       const data = relayData(payloads, at);
-      stream.countReceived();
+      known.window.received();
       if (cells > 0) {
         payloads.copyWithin(
           filled,
@@ -148,14 +158,16 @@ export class StreamTable implements StreamCarrier {
       cells++;
       at += PAYLOAD_LEN;
     } while (at < end && relayCommand(payloads, at) === RelayCommand.DATA && relayStreamId(payloads, at) === id);
-    stream.onData(payloads.subarray(start, filled), cells);
+    stream?.onData(payloads.subarray(start, filled), cells);
     return at;
   }
 
   onSendme(hop: number, id: number): void {
-    const stream = this.#streams.get(id) ?? this.#ended.get(id);
-    if (!stream || stream.hop !== hop) throw stranger(RelayCommand.SENDME, id);
-    stream.onSendme();
+    const stream = this.#streams.get(id);
+    const known = stream ?? this.#ended.get(id);
+    if (known?.hop !== hop) throw stranger(RelayCommand.SENDME, id);
+    known.window.acknowledged();
+    stream?.onSendme();
   }
 
   /** END, CONNECTED or RESOLVED. */
@@ -163,7 +175,9 @@ export class StreamTable implements StreamCarrier {
     if (command === RelayCommand.RESOLVED) return this.#onResolved(hop, id, data);
     const ended = this.#ended.get(id);
     if (ended?.hop === hop) {
-      if (command === RelayCommand.END) this.#ended.delete(id);
+      if (command === RelayCommand.END) return void this.#ended.delete(id);
+      if (ended.connected) throw stranger(command, id);
+      ended.connected = true;
       return;
     }
     if (command === RelayCommand.END && this.#failLookup(hop, id, data)) return;

@@ -165,8 +165,10 @@ export class Stream implements Duplex {
   /** Takes the data of `cells` DATA cells. */
   onData(bytes: Uint8Array, cells: number): void {
     if (this.#closed) return;
-    if (this.#paused || !this.#listening || this.#incoming.length > 0) this.#incoming.push({ bytes, cells });
-    else this.#deliver(bytes, cells);
+    if (!this.#paused && this.#listening && this.#incoming.length === 0) return this.#deliver(bytes, cells);
+    // A small view would keep the whole batch of cells that it lies in.
+    const kept = bytes.length < bytes.buffer.byteLength / 2 ? bytes.slice() : bytes;
+    this.#incoming.push({ bytes: kept, cells });
   }
 
   /** The window has opened. */

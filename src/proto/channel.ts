@@ -17,7 +17,6 @@ import {
   cellCommand,
   cellCommandName,
   cellLength,
-  isVariableLength,
   PAYLOAD_LEN,
   VAR_CELL_HEADER_LEN,
   writeCellHeader,
@@ -49,6 +48,7 @@ const SOCKET_HIGH_WATER = 128 * 1024;
 const LINGER_MS = 500;
 /** The longest cell a client has a use for after the handshake: VPADDING may be longer, and is refused. */
 const MAX_CELL_LENGTH = 4096;
+const KNOWN_COMMANDS: ReadonlySet<number> = new Set(Object.values(CellCommand));
 
 /** Cells waiting to be written: payloads one after the other. */
 interface Outgoing {
@@ -277,12 +277,9 @@ export class Channel implements CellSink {
       if (entry) this.#gather(entry, bytes, at + CELL_HEADER_LEN);
       return;
     }
-    if (isVariableLength(command)) {
-      if (command === CellCommand.VPADDING) return;
-      throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
-    }
     switch (command) {
       case CellCommand.PADDING:
+      case CellCommand.VPADDING:
         return;
       case CellCommand.CREATED2:
       case CellCommand.CREATED_FAST:
@@ -295,7 +292,9 @@ export class Channel implements CellSink {
         return entry.circuit.onCell(command, bytes.subarray(payloadAt, at + length));
       }
       default:
-        // RELAY_EARLY goes towards relays only: one that comes from a relay marks a path (tor-spec 5.6).
+        // What a later version may send is dropped (tor-spec 3). Of the known cells none may come; RELAY_EARLY, which
+        // goes towards relays only, would mark a path (5.6).
+        if (!KNOWN_COMMANDS.has(command)) return;
         throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
     }
   }

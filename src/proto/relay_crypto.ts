@@ -92,7 +92,7 @@ export class ClientRelayCrypto {
         // Rare: a hop before the last one speaks. What lies before its cell goes through the other layers first,
         // so that order and keystreams stay right; what lies after it is still to be looked at from this layer on.
         this.#openFrom(hop + 1, batch.subarray(0, early), to);
-        to.deliver(hop, batch.slice(early, early + PAYLOAD_LEN), 1);
+        this.#deliverOne(hop, batch, early, to);
         this.#openRest(hop, batch.subarray(early + PAYLOAD_LEN), to);
         return;
       }
@@ -113,8 +113,15 @@ export class ClientRelayCrypto {
     const early = this.#findRecognized(hop, payloads);
     if (early < 0) return this.#openFrom(hop + 1, payloads, to);
     this.#openFrom(hop + 1, payloads.subarray(0, early), to);
-    to.deliver(hop, payloads.slice(early, early + PAYLOAD_LEN), 1);
+    this.#deliverOne(hop, payloads, early, to);
     this.#openRest(hop, payloads.subarray(early + PAYLOAD_LEN), to);
+  }
+
+  /** Delivers the payload at `at`, which {@link #findRecognized} has just found. */
+  #deliverOne(hop: number, payloads: Uint8Array, at: number, to: OpenedCells): void {
+    const payload = payloads.slice(at, at + PAYLOAD_LEN);
+    if (to.isDigestPoint(hop, payload, 0)) to.digest(hop, this.#layers[hop]!.backwardDigest.peek());
+    to.deliver(hop, payload, 1);
   }
 
   /**

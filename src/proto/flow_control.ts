@@ -17,21 +17,23 @@ export interface CircuitFlowControl {
   expectDigest(digest: Uint8Array): void;
   /** A SENDME came; throws `protocol` or `crypto` if it is not the one expected. */
   acknowledged(digest: Uint8Array | undefined): void;
-  /** Counts a DATA cell received; true if a SENDME is due with the digest at this cell. Throws `protocol`. */
+  /** Counts a DATA cell received; true if a SENDME is due with the digest at this cell. */
   received(): boolean;
 }
 
-const LARGEST_CIRCUIT_WINDOW = 1000;
 const CIRCUIT_INCREMENT = 100;
 
-/** The fixed circuit window: 1,000 cells unless the consensus says less, acknowledged by the hundred. */
+/**
+ * The fixed circuit window: 1,000 cells unless the consensus says less, acknowledged by the hundred.
+ *
+ * What comes is acknowledged as it comes, for what one stream does not take must not stop the others. So the peer
+ * cannot go beyond this window; the streams' windows are what bounds the data kept here.
+ */
 export class FixedCircuitWindow implements CircuitFlowControl {
   readonly #size: number;
   #sendable: number;
   #sentSincePoint = 0;
   readonly #expected: Uint8Array[] = [];
-  /** The parameter shortens only what one sends oneself; a peer with another consensus may send the whole. */
-  #receivable = LARGEST_CIRCUIT_WINDOW;
   #receivedSincePoint = 0;
 
   /** `size`: the consensus parameter "circwindow", 100 to 1,000 cells. */
@@ -71,11 +73,8 @@ export class FixedCircuitWindow implements CircuitFlowControl {
   }
 
   received(): boolean {
-    if (--this.#receivable < 0) throw violation("circuit-window", "more DATA cells than the circuit window allows");
     if (++this.#receivedSincePoint < CIRCUIT_INCREMENT) return false;
     this.#receivedSincePoint = 0;
-    // The acknowledgement goes out at once: what one stream does not take must not stop the others.
-    this.#receivable += CIRCUIT_INCREMENT;
     return true;
   }
 }

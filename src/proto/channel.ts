@@ -44,6 +44,11 @@ const BATCH_CELLS = 32;
 const BATCH_LENGTH = BATCH_CELLS * PAYLOAD_LEN;
 /** Bytes waiting in the socket beyond which circuits get no turns. */
 const SOCKET_HIGH_WATER = 128 * 1024;
+/**
+ * Bytes waiting in the socket beyond which the channel is closed. DATA stops long before; what is left are answers to
+ * a relay that sends on and takes nothing.
+ */
+const SOCKET_LIMIT = 4 * 1024 * 1024;
 /** How long an orderly close waits for the relay to take what is queued. */
 const LINGER_MS = 500;
 /** The longest cell a client has a use for after the handshake: VPADDING may be longer, and is refused. */
@@ -204,6 +209,7 @@ export class Channel implements CellSink {
       this.#write();
     }
     this.#write();
+    if (this.#socket.queued > SOCKET_LIMIT) this.close(notTaken(this.#socket.queued));
   }
 
   /** Hands everything queued to the socket, as one piece. */
@@ -385,6 +391,14 @@ function channelClosed(detail: string, cause?: TunicError): TunicError {
     code: "channel-closed",
     retry: "elsewhere",
     cause,
+  });
+}
+
+function notTaken(queued: number): TunicError {
+  return new TunicError(`Cannot go on with a channel: the relay takes nothing, ${queued} bytes wait for it`, {
+    kind: "limit",
+    code: "relay-takes-nothing",
+    retry: "elsewhere",
   });
 }
 

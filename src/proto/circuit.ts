@@ -230,6 +230,15 @@ export class Circuit {
    */
   takeTurn(scratch: Uint8Array): boolean {
     if (this.#error) return false;
+    try {
+      return this.#takeTurn(scratch);
+    } catch (error) {
+      this.#fail(error);
+      return false;
+    }
+  }
+
+  #takeTurn(scratch: Uint8Array): boolean {
     const first = this.#streams.nextReady();
     if (!first) return false;
     const hop = first.hop;

@@ -112,6 +112,8 @@ async function shakeHands(
         }),
       ),
   };
+  // An abort while connecting may have come too late for the socket.
+  if (signal?.aborted) onAbort();
   try {
     socket.write(handshake.start());
     return await done.promise;

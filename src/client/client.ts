@@ -66,6 +66,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
   readonly #state: StateStore;
   readonly #channels: ChannelManager;
   readonly #guards: GuardManager;
+  readonly #paths: PathSelector;
   readonly #directory: DirectoryManager;
   readonly #circuits: CircuitManager;
   readonly #streams: StreamManager;
@@ -75,11 +76,11 @@ export class TorClient implements StreamBackend, AsyncDisposable {
   #nextStream = 1;
   #closing: Promise<void> | undefined;
 
-  private constructor(options: ResolvedOptions, runtime: Runtime, state: StateStore, parts: GuardManager) {
+  private constructor(options: ResolvedOptions, runtime: Runtime, state: StateStore, guards: GuardManager) {
     this.#options = options;
     this.#runtime = runtime;
     this.#state = state;
-    this.#guards = parts;
+    this.#guards = guards;
     this.events = { on: (name, listener) => this.#emitter.on(name, listener) };
     this.#bootstrap = new Bootstrap((status) => this.#emitter.emit("bootstrap", status));
     this.#channels = new ChannelManager({
@@ -87,18 +88,18 @@ export class TorClient implements StreamBackend, AsyncDisposable {
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       idleTimeoutMs: CHANNEL_IDLE_MS,
     });
-    const paths = new PathSelector(runtime, this.#guards, options);
+    this.#paths = new PathSelector(runtime, this.#guards, options);
     this.#directory = new DirectoryManager({
       runtime,
       channels: this.#channels,
-      paths,
+      guards: this.#guards,
       state,
       authorities: options.directoryAuthorities ?? publicAuthorities(),
       fallbacks: options.fallbackDirectories ?? publicFallbacks(),
       pathsNeeded: options.pathsNeededToBuildCircuits,
       testing: options.testingTorNetwork,
     });
-    this.#circuits = new CircuitManager({ ...options, runtime, channels: this.#channels, paths });
+    this.#circuits = new CircuitManager({ ...options, runtime, channels: this.#channels, paths: this.#paths });
     this.#streams = new StreamManager({
       runtime,
       circuits: this.#circuits,
@@ -248,24 +249,18 @@ export class TorClient implements StreamBackend, AsyncDisposable {
   }
 
   #watch(): void {
-    let dirinfo = false;
-    this.#channels.events.on("connecting", () => this.#bootstrap.reached(dirinfo ? "ap_conn" : "conn"));
-    this.#channels.events.on("connected", () => this.#bootstrap.reached(dirinfo ? "ap_conn_done" : "conn_done"));
-    this.#channels.events.on(
-      "handshake-done",
-      () => this.#bootstrap.reached(dirinfo ? "ap_handshake_done" : "handshake_done"),
-    );
-    this.#directory.events.on("progress", ({ phase, fraction }) => this.#bootstrap.reached(phase, fraction));
+    this.#channels.events.on("connecting", () => this.#bootstrap.circuits("ap_conn"));
+    this.#channels.events.on("connected", () => this.#bootstrap.circuits("ap_conn_done"));
+    this.#channels.events.on("handshake-done", () => this.#bootstrap.circuits("ap_handshake_done"));
+    this.#directory.events.on("progress", (progress) => this.#bootstrap.directory(progress));
     this.#directory.events.on("problem", (error) => this.#emitter.emit("problem", error));
     this.#directory.events.on("netdir", (netdir) => {
-      if (!this.#directory.enough) return;
-      dirinfo = true;
-      this.#bootstrap.reached("enough_dirinfo");
+      this.#paths.update(netdir);
       this.#circuits.update(netdir);
     });
     this.#circuits.events.on("circuit", (event) => {
-      if (event.state === "building" && event.hops > 0) this.#bootstrap.reached("circuit_create");
-      if (event.state === "open") this.#bootstrap.reached("done");
+      if (event.state === "building" && event.hops > 0) this.#bootstrap.circuits("circuit_create");
+      if (event.state === "open") this.#bootstrap.circuits("done");
       this.#emitter.emit("circuit", event);
     });
     this.#options.signal?.addEventListener("abort", () => {

@@ -24,6 +24,11 @@ export const nodeHttp: HttpClient = { exchange };
 function exchange(connection: Duplex, request: HttpRequest): Promise<HttpResponse> {
   const { signal } = request;
   const raw = new DuplexStream(connection);
+  /** What there is to destroy, the outermost last. */
+  const layers: { destroy(): void }[] = [raw];
+  const close = (): void => {
+    for (const layer of layers.toReversed()) layer.destroy();
+  };
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(headTimeout(request.headTimeoutMs)), request.headTimeoutMs);
     const stop = (): void => {
@@ -32,38 +37,45 @@ function exchange(connection: Duplex, request: HttpRequest): Promise<HttpRespons
     };
     const fail = (error: unknown): void => {
       stop();
-      message?.destroy();
-      raw.destroy();
+      close();
       reject(error);
     };
     const onAbort = (): void => fail(signal!.reason);
-    let message: http.ClientRequest | undefined;
     let answer: http.IncomingMessage | undefined;
     raw.on("error", (error) => fail(httpError(error)));
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
-    const secure = request.tls ? startTls(raw, request.tls) : undefined;
-    secure?.on("error", (error) => fail(tlsError(error)));
-    message = send(secure ?? raw, request, fail);
-    message.on("error", (error) => {
-      // Said first by the request even where it is the answer's body that is wrong.
-      answer?.destroy(httpError(error));
-      fail(httpError(error));
-    });
-    message.on("response", (response) => {
-      answer = response;
-      stop();
-      const body = decoded(response, request.method);
-      resolve({
-        status: response.statusCode!,
-        statusText: response.statusMessage ?? "",
-        headers: pairs(response.rawHeaders),
-        body: bodyStream(body, signal, () => {
-          message!.destroy();
-          raw.destroy();
-        }),
+    try {
+      const secure = request.tls ? startTls(raw, request.tls) : undefined;
+      secure?.on("error", (error) => fail(tlsError(error)));
+      if (secure) layers.push(secure);
+      const message = send(secure ?? raw, request, fail);
+      layers.push(message);
+      message.on("error", (error) => {
+        // Said first by the request even where it is the answer's body that is wrong.
+        answer?.destroy(httpError(error));
+        fail(httpError(error));
       });
-    });
+      message.on("response", (response) => {
+        answer = response;
+        stop();
+        const body = decoded(response, request.method);
+        resolve({
+          status: response.statusCode!,
+          statusText: response.statusMessage ?? "",
+          headers: pairs(response.rawHeaders),
+          body: bodyStream(body, signal, close),
+        });
+      });
+    } catch (error) {
+      fail(
+        new TunicError(`Cannot get a page: ${(error as Error).message}`, {
+          kind: "argument",
+          code: "bad-http-request",
+          cause: error,
+        }),
+      );
+    }
   });
 }
 

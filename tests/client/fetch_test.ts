@@ -340,6 +340,12 @@ describe("fetch and failures", () => {
     await assert.rejects(reader.read(), reason);
   });
 
+  test("refuses a header that HTTP cannot carry, and closes the stream", async () => {
+    await using server = await raw("HTTP/1.1 200 OK\r\n\r\n");
+    const headers = { "x-a": "a\x01b" };
+    await assert.rejects(server.fetch("http://a.test/", { headers }), { name: "TunicError", kind: "argument" });
+  });
+
   test("passes on why a stream could not be opened", async () => {
     await using server = await raw("");
     const backend = { openStream: () => Promise.reject(new Error("x")), resolve: never, resolvePtr: never };

@@ -105,6 +105,8 @@ function send(stream: NodeDuplex, request: HttpRequest, fail: (error: unknown) =
     setHost: false,
     maxHeaderSize: MAX_HEAD_BYTES,
   });
+  // Heard from here on: a header that is refused leaves a request whose connection is about to close.
+  message.on("error", () => {});
   for (const [name, value] of request.headers) message.appendHeader(name, value);
   message.shouldKeepAlive = false;
   const { body } = request;

@@ -44,7 +44,7 @@ describe("torrc grammar", () => {
     ["an empty quoted value", 'Hello ""\n', [["Hello", ""]]],
     ["escapes", String.raw`Hello "\"World\"\nand\tu\r\'\\"`, [["Hello", '"World"\nand\tu\r\'\\']]],
     ["hex and octal escapes", String.raw`Hello "\x41\X42\103\0611\7"`, [["Hello", "ABC11\u0007"]]],
-    ["UTF-8 by escapes", String.raw`Hello "\xc3\xa9\303\251é"`, [["Hello", "ééé"]]],
+    ["UTF-8 by escapes", 'Hello "\\xc3\\xa9\\303\\251é"', [["Hello", "ééé"]]],
     ["a quote inside a plain value", 'Hello say "x"\n', [["Hello", 'say "x"']]],
     ["continued between name and value", "Hello\\\nWorld\n", [["Hello", "World"]]],
     ["continued", "Hello\\\nWorld\\\nand\\\nfriends\n", [["Hello", "Worldandfriends"]]],

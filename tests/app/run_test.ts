@@ -261,6 +261,21 @@ describe("tunic run", () => {
     assert.match(late.process.err, /^warning: Cannot use the consensus/);
   });
 
+  test("what goes wrong again and again is said once", async () => {
+    const { process, client, exitCode } = await play(["run"]);
+    await until(() => process.out.includes("starting"));
+    const problem = (message: string) => client.problem(new TunicError(message, { kind: "connection", code: "x" }));
+    problem("a");
+    problem("a");
+    problem("b");
+    problem("b");
+    client.step({ percent: 5, tag: "conn", summary: "Connecting" });
+    problem("b");
+    process.signal("SIGINT");
+    await exitCode;
+    assert.equal(process.err, "warning: a\nwarning: b\nwarning: b\n");
+  });
+
   test("a port in use", async () => {
     const { process, exitCode, launched } = await play(["run", "--json"], {
       prepare: (runtime) => runtime.network.listenTcp({ host: "127.0.0.1", port: 9050 }, () => {}),

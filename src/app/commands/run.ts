@@ -96,6 +96,8 @@ class Session {
   #client: RunningClient | undefined;
   #ready = false;
   #signalled = false;
+  /** What is wrong is said once, until there is progress or something else is wrong. */
+  #lastProblem = "";
   #logging: Logging | undefined;
 
   constructor(configuration: LoadedConfiguration, runtime: Runtime, context: AppContext, reporter: Reporter) {
@@ -159,6 +161,7 @@ class Session {
       client.onProblem((error) => this.#onProblem(error));
       client.onBootstrap((status) => {
         this.#ready ||= status.percent >= 100;
+        this.#lastProblem = "";
         log.info("Bootstrapped {percent}% ({tag}): {summary}", { ...status });
         this.#reporter.bootstrap(status);
         if (status.percent >= 100) this.#reporter.ready(this.#listeners.map(({ address }) => address));
@@ -173,7 +176,8 @@ class Session {
   /** A wrong clock is nothing that waiting helps; a client that works already is left to work. */
   #onProblem(error: TunicError): void {
     if (error.kind === "clock" && !this.#ready) this.#stop.reject(error);
-    else this.#reporter.warning(error.message);
+    else if (error.message !== this.#lastProblem) this.#reporter.warning(error.message);
+    this.#lastProblem = error.message;
   }
 
   async #listen(backend: StreamBackend): Promise<void> {

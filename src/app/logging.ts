@@ -111,7 +111,6 @@ function valueText(value: unknown): string {
 
 /** Without control characters, which a peer could use to forge lines or to steer a terminal. */
 export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 

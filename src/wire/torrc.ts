@@ -241,7 +241,6 @@ function trim(value: string): string {
 }
 
 function decode(bytes: string, place: TorrcPlace): string {
-  // deno-lint-ignore no-control-regex
   if (/^[\x00-\x7f]*$/.test(bytes)) return bytes;
   try {
     return fromUtf8(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
@@ -252,7 +251,6 @@ function decode(bytes: string, place: TorrcPlace): string {
 
 /** A value as an entry's value must be written to be read back the same. */
 export function quoteValue(value: string): string {
-  // deno-lint-ignore no-control-regex
   if (/^[^"#\\\x00-\x20\x7f-\uffff](?:[^#\\\x00-\x1f\x7f-\uffff]*[^#\\\x00-\x20\x7f-\uffff])?$/.test(value)) {
     return value;
   }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
 import { curl } from "./curl.ts";
+import { startDnsServer } from "./dns_server.ts";
 import { content, contentSha256, HELLO, startLocalServerProcess } from "./local_server.ts";
 import { download, RESOLVE, RESOLVE_PTR, socksRequest } from "./socks_client.ts";
 import { skipWithoutExecutable, startTunic } from "./tunic_process.ts";
@@ -41,15 +42,20 @@ for (const from of ["source", "executable"] as const) {
     test("resolves names and addresses at the exit, and keeps user names apart", async () => {
       const network = await sharedCTorNetwork();
       await using server = await startLocalServerProcess();
+      await using _dns = await startDnsServer(network.dnsPort);
       await using tunic = startTunic({ from, torrc: network.torrc });
       await tunic.ready();
       const { socksPort } = tunic;
-      const forward = await socksRequest({ socksPort, host: "localhost", port: 0 }, RESOLVE);
-      forward.socket.destroy();
-      assert.deepEqual([forward.code, forward.address], [0, "127.0.0.1"]);
-      const reverse = await socksRequest({ socksPort, host: "127.0.0.1", port: 0 }, RESOLVE_PTR);
-      reverse.socket.destroy();
-      assert.deepEqual([reverse.code, reverse.address], [0, "localhost"]);
+      const lookUp = async (host: string, command: number) => {
+        const { code, address, socket } = await socksRequest({ socksPort, host, port: 0 }, command);
+        socket.destroy();
+        return [code, address];
+      };
+      assert.deepEqual(await lookUp("web.tunic.test", RESOLVE), [0, "127.0.0.1"]);
+      assert.deepEqual(await lookUp("192.0.2.1", RESOLVE_PTR), [0, "web.tunic.test"]);
+      assert.equal((await lookUp("nowhere.tunic.test", RESOLVE))[0], 4);
+      const byName = await curl(`http://web.tunic.test:${server.port}/hello`, { socksPort });
+      assert.equal(byName.text, HELLO);
       for (const user of ["a", "b"]) {
         const answer = await download({ socksPort, host: "127.0.0.1", port: server.port, user }, "/hello");
         assert.equal(answer.bytes, HELLO.length);

@@ -47,6 +47,7 @@ export interface CTorNetworkOptions {
 /** What a network is known by on disk, so that another test file can take it over. */
 interface Description {
   readonly directory: string;
+  readonly dnsPort: number;
   readonly torrc: readonly string[];
   readonly nodes: readonly CTorNode[];
 }
@@ -92,6 +93,8 @@ const EXIT_TORRC = [
   "ExitPolicy accept 127.0.0.0/8:*",
   "ExitPolicy accept private:*",
   "ExitPolicyRejectPrivate 0",
+  "ServerDNSDetectHijacking 0",
+  "ServerDNSTestAddresses",
 ];
 
 const CLIENT_TORRC = ["TestingTorNetwork 1", "PathsNeededToBuildCircuits 0.67"];
@@ -99,12 +102,15 @@ const CLIENT_TORRC = ["TestingTorNetwork 1", "PathsNeededToBuildCircuits 0.67"];
 export class CTorNetwork implements AsyncDisposable {
   /** Holds the data directories of all nodes. */
   readonly directory: string;
+  /** Where the exits ask for names: a test that wants answers starts `startDnsServer` there. */
+  readonly dnsPort: number;
   /** Lines that make a client (C tor's or ours) know this network and no other. */
   readonly torrc: readonly string[];
   readonly #nodes: (CTorNode & { pid: number })[];
 
   constructor(description: Description) {
     this.directory = description.directory;
+    this.dnsPort = description.dnsPort;
     this.torrc = description.torrc;
     this.#nodes = description.nodes.map((node) => ({ ...node }));
   }
@@ -239,7 +245,9 @@ async function launch(directory: string, options: CTorNetworkOptions): Promise<C
     const role: CTorNode["role"] = index < authorities ? "authority" : "exit";
     return { role, nickname: role === "authority" ? `auth${index}` : `exit${index - authorities}` };
   });
-  const ports = await freePorts(roles.length * 3);
+  const [dnsPort, ...ports] = await freePorts(roles.length * 3 + 1) as [number, ...number[]];
+  const resolvers = join(directory, "resolv.conf");
+  writeFileSync(resolvers, `nameserver 127.0.0.1:${dnsPort}\n`);
   const planned = await Promise.all(roles.map(async ({ role, nickname }, index) => {
     const [orPort, dirPort, controlPort] = ports.slice(index * 3, index * 3 + 3) as [number, number, number];
     const dataDirectory = join(directory, nickname);
@@ -266,12 +274,12 @@ async function launch(directory: string, options: CTorNetworkOptions): Promise<C
       `ORPort 127.0.0.1:${node.orPort}`,
       `DirPort 127.0.0.1:${node.dirPort}`,
       `ControlPort 127.0.0.1:${node.controlPort}`,
-      ...node.role === "authority" ? AUTHORITY_TORRC : EXIT_TORRC,
+      ...node.role === "authority" ? AUTHORITY_TORRC : [...EXIT_TORRC, `ServerDNSResolvConfFile ${resolvers}`],
       ...typeof extra === "function" ? extra(node.nickname, node.role) : extra,
     ]);
     return { ...node, pid };
   });
-  const network = new CTorNetwork({ directory, torrc, nodes });
+  const network = new CTorNetwork({ directory, dnsPort, torrc, nodes });
   await network.ready(options.timeoutMs);
   writeDescription(network);
   return network;
@@ -350,8 +358,9 @@ function readOwnLines(dataDirectory: string): string[] {
 }
 
 function writeDescription(network: CTorNetwork): void {
-  const { directory, torrc, nodes } = network;
-  writeFileSync(join(directory, "network.json"), JSON.stringify({ directory, torrc, nodes } satisfies Description));
+  const { directory, dnsPort, torrc, nodes } = network;
+  const description: Description = { directory, dnsPort, torrc, nodes };
+  writeFileSync(join(directory, "network.json"), JSON.stringify(description));
 }
 
 /** The pids in the files that tor wrote under a network's directory. */

@@ -95,7 +95,8 @@ export class TunicProcess implements AsyncDisposable {
   }
 
   signal(name: "SIGINT" | "SIGTERM" | "SIGKILL"): void {
-    this.#child.kill(name);
+    // Not `child.kill`: under Deno the exit code is lost to those who use it.
+    process.kill(this.pid, name);
   }
 
   exited(): Promise<number> {

@@ -207,7 +207,11 @@ function readDataDirectory(reader: OptionReader): string | undefined {
     }
     return expandPath(value, surroundings);
   });
-  return path ?? defaultDataDirectory(surroundings);
+  const directory = path ?? defaultDataDirectory(surroundings);
+  if (directory === undefined) {
+    reader.warnings.push("found no home directory and no DataDirectory: guards and documents will not be kept");
+  }
+  return directory;
 }
 
 /** `undefined` where no line names an authority. */

@@ -112,6 +112,12 @@ describe("configuration", () => {
     resolveOptions(options);
   });
 
+  test("without a home, nothing is kept, and that is said", () => {
+    const { options, warnings } = configure([], { env: {}, platform: "linux", workingDirectory: "/" });
+    assert.equal(options.dataDirectory, undefined);
+    assert.match(warnings[0]!, /no home directory and no DataDirectory/);
+  });
+
   test("higher sources replace, append, clear", () => {
     const ports = (...texts: string[]) => read(...texts).socksPorts.map(({ address }) => address.port);
     assert.deepEqual(ports("SocksPort 1\nSocksPort 2", "SocksPort 3"), [3]);

@@ -99,7 +99,13 @@ export class TorClient implements StreamBackend, AsyncDisposable {
       pathsNeeded: options.pathsNeededToBuildCircuits,
       testing: options.testingTorNetwork,
     });
-    this.#circuits = new CircuitManager({ ...options, runtime, channels: this.#channels, paths: this.#paths });
+    this.#circuits = new CircuitManager({
+      ...options,
+      runtime,
+      channels: this.#channels,
+      paths: this.#paths,
+      netdir: () => this.#directory.netdir,
+    });
     this.#streams = new StreamManager({
       runtime,
       circuits: this.#circuits,
@@ -256,7 +262,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
     this.#directory.events.on("problem", (error) => this.#emitter.emit("problem", error));
     this.#directory.events.on("netdir", (netdir) => {
       this.#paths.update(netdir);
-      this.#circuits.update(netdir);
+      this.#circuits.viewChanged();
     });
     this.#circuits.events.on("circuit", (event) => {
       if (event.state === "building" && event.hops > 0) this.#bootstrap.circuits("circuit_create");

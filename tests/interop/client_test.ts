@@ -62,7 +62,8 @@ for (const from of ["source", "executable"] as const) {
       }
       const refused = await socksRequest({ socksPort, host: "127.0.0.1", port: 1 });
       refused.socket.destroy();
-      assert.equal(refused.code, 5);
+      // C tor's exits call a refusal on their own machine MISC, not CONNECTREFUSED.
+      assert.ok(refused.code === 1 || refused.code === 5, `reply ${refused.code}`);
     });
 
     test("starts again from what it kept, and asks no authority for it", async () => {

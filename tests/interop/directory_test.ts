@@ -1,7 +1,6 @@
 import { after, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { nodeRuntime } from "../../src/runtime/node.ts";
-import { fromHex } from "../../src/bytes/text.ts";
 import { ChannelManager } from "../../src/mgr/channels.ts";
 import { DirectoryManager, type DirectoryProgress } from "../../src/mgr/directory/mod.ts";
 import { GuardManager } from "../../src/mgr/guards/mod.ts";
@@ -12,18 +11,10 @@ import type { TunicError } from "../../src/base/errors.ts";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fromHex } from "../../src/bytes/text.ts";
+import { authoritiesOf } from "./library_client.ts";
 import { poll } from "./ctor_process.ts";
 import { type CTorNetwork, sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
-
-function authoritiesOf(network: CTorNetwork): DirectoryAuthority[] {
-  return network.nodes.filter(({ role }) => role === "authority").map((node) => ({
-    nickname: node.nickname,
-    address: { host: "127.0.0.1", port: node.orPort },
-    dirPort: node.dirPort,
-    rsaId: fromHex(node.fingerprint),
-    v3ident: fromHex(node.v3ident!),
-  }));
-}
 
 class Client {
   readonly channels = new ChannelManager({ runtime: nodeRuntime, connectTimeoutMs: 10_000, idleTimeoutMs: 10_000 });

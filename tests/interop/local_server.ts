@@ -65,8 +65,11 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       sent += piece.length;
       if (!response.write(piece)) {
         await new Promise<void>((resolve) => {
-          response.once("drain", resolve);
-          response.once("close", resolve);
+          const done = (): void => {
+            response.off("drain", done).off("close", done);
+            resolve();
+          };
+          response.on("drain", done).on("close", done);
         });
       }
       if (pauseMs > 0 && sent % BLOCK_BYTES === 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));

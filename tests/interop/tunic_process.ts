@@ -12,12 +12,11 @@ const path = (relative: string): string => fileURLToPath(new URL(relative, impor
 const MAIN = path("../../src/app/main.ts");
 export const EXECUTABLE = path("../../dist/tunic-linux-x64");
 
-/** The command that runs tunic's command line: from source, or the executable. */
-export function tunicCommand(from: "source" | "executable"): readonly string[] {
+/** The command that runs tunic's command line, or another `program` from source. */
+export function tunicCommand(from: "source" | "executable", program = MAIN): readonly string[] {
   if (from === "executable") return [EXECUTABLE];
-  return "Deno" in globalThis
-    ? [process.execPath, "run", "--quiet", "-A", "--no-check", MAIN]
-    : [process.execPath, MAIN];
+  const deno = "Deno" in globalThis ? ["run", "--quiet", "-A", "--no-check"] : [];
+  return [process.execPath, ...deno, program];
 }
 
 /** Why tests of the executable cannot run; false when they can. In CI, where it is built first, they must. */

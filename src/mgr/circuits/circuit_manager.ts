@@ -5,6 +5,7 @@
  * asked for in the last hour is asked for again, and the web is assumed at the start.
  */
 import { abortError, throwIfAborted, toTunicError, TunicError } from "../../base/errors.ts";
+import { Deferred } from "../../base/deferred.ts";
 import { Emitter } from "../../base/events.ts";
 import { logger } from "../../base/log.ts";
 import type { NetDir } from "../../netdir/net_dir.ts";
@@ -22,6 +23,8 @@ export interface CircuitManagerOptions {
   readonly runtime: Runtime;
   readonly channels: ChannelManager;
   readonly paths: PathSelector;
+  /** The view that circuits may be built with now; `undefined` before there is one, and when it is too old. */
+  readonly netdir: () => NetDir | undefined;
   readonly circuitBuildTimeoutMs: number;
   readonly maxCircuitDirtinessMs: number;
   /** How long an unused circuit is kept. */
@@ -54,7 +57,8 @@ export class CircuitManager {
   readonly #shutdown = new AbortController();
   /** When each port was last asked for, in monotonic milliseconds. */
   readonly #predicted = new Map<number, number>();
-  #netdir: NetDir | undefined;
+  /** Resolves with the next view. */
+  #nextView = new Deferred<void>();
   #nextId = 1;
   #timer: Timer | undefined;
   /** Not before this moment are circuits built ahead of need. */
@@ -78,12 +82,12 @@ export class CircuitManager {
     return { building, clean, dirty };
   }
 
-  /** Takes a view of the network with which circuits can be built; the first one starts building ahead of need. */
-  update(netdir: NetDir): void {
+  /** There is a new view; the first one starts building ahead of need. */
+  viewChanged(): void {
     if (this.#shutdown.signal.aborted) return;
-    const first = this.#netdir === undefined;
-    this.#netdir = netdir;
-    if (!first) return;
+    this.#nextView.resolve();
+    this.#nextView = new Deferred();
+    if (this.#timer) return;
     this.#predicted.set(FIRST_PREDICTION, this.#now());
     this.#tick();
   }
@@ -167,13 +171,18 @@ export class CircuitManager {
 
   /** A new circuit for `request`; `undefined`, after a wait, if too many are being built. */
   async #launchFor(request: CircuitRequest, signal: AbortSignal): Promise<ManagedCircuit | undefined> {
+    const netdir = this.#options.netdir();
+    if (!netdir) {
+      await unlessAborted(this.#nextView.promise, signal);
+      return undefined;
+    }
     const building = [...this.#circuits].filter((managed) => managed.state === "building");
     if (building.length >= this.#options.maxClientCircuitsPending) {
       await unlessAborted(Promise.race(building.map(({ ready }) => ready.then(() => {}, () => {}))), signal);
       return undefined;
     }
     try {
-      return this.#launch(request);
+      return this.#launch(request, netdir);
     } catch (error) {
       if (!(error instanceof TunicError) || error.kind !== "no-path" || error.retry === "never") throw error;
       log.debug("No path at the moment: {reason}", { reason: error.message });
@@ -183,15 +192,7 @@ export class CircuitManager {
   }
 
   /** Chooses a path and begins to build along it. Throws `no-path`. */
-  #launch(request: CircuitRequest): ManagedCircuit {
-    const netdir = this.#netdir;
-    if (!netdir) {
-      throw new TunicError("Cannot build a circuit: the directory is not there yet", {
-        kind: "directory",
-        code: "not-bootstrapped",
-        retry: "later",
-      });
-    }
+  #launch(request: CircuitRequest, netdir: NetDir): ManagedCircuit {
     const { runtime, channels, paths } = this.#options;
     const { destination } = request;
     const path = destination ? paths.exitPath(destination) : paths.resolvePath();
@@ -274,7 +275,7 @@ export class CircuitManager {
   /** Closes what is too old, builds what will be needed. */
   #tick(): void {
     this.#timer?.cancel();
-    if (this.#shutdown.signal.aborted || !this.#netdir) return;
+    if (this.#shutdown.signal.aborted) return;
     this.#closeOld();
     this.#prebuild();
     this.#timer = this.#runtime.timers.after(TICK_MS, () => this.#tick());
@@ -302,7 +303,8 @@ export class CircuitManager {
   }
 
   #prebuild(): void {
-    if (this.#now() < this.#prebuildAfterMs) return;
+    const netdir = this.#options.netdir();
+    if (!netdir || this.#now() < this.#prebuildAfterMs) return;
     for (const [port, askedAtMs] of this.#predicted) {
       if (this.#now() - askedAtMs > PREDICTION_MS) {
         this.#predicted.delete(port);
@@ -316,7 +318,7 @@ export class CircuitManager {
         if (managed.isolation === undefined && this.#suits(managed, request)) ready++;
       }
       try {
-        for (; ready < CLEAN_CIRCUITS; ready++) this.#launch(request);
+        for (; ready < CLEAN_CIRCUITS; ready++) this.#launch(request, netdir);
       } catch (error) {
         // Nobody waits for these; a request that needs such a circuit will hear of it.
         log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });

@@ -1,0 +1,131 @@
+/** What happens to the client when relays die, one or all, and what is left of a client that was closed. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readdirSync, readlinkSync } from "node:fs";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { isTunicError, type TorClient, type TorConnection } from "../../mod.ts";
+import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
+import { delay } from "./ctor_process.ts";
+import { launchClient } from "./library_client.ts";
+import { HELLO, startLocalServerProcess } from "./local_server.ts";
+import { tunicCommand } from "./tunic_process.ts";
+
+const MIB = 1 << 20;
+
+/** Reads to the end; answers how many bytes came and what broke the stream, if anything did. */
+async function drain(connection: TorConnection): Promise<{ bytes: number; error: unknown }> {
+  let bytes = 0;
+  try {
+    for await (const part of connection.readable) bytes += part.length;
+    return { bytes, error: undefined };
+  } catch (error) {
+    return { bytes, error };
+  }
+}
+
+/** Sockets that this process has open. */
+function openSockets(): number {
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+async function hello(tor: TorClient, url: string, isolation: string): Promise<string> {
+  return await (await tor.fetch(`${url}/hello`, { isolation })).text();
+}
+
+describe("a client whose relays fail", { skip: skipWithoutCTor() }, () => {
+  test("loses the streams of a killed relay with a clear error, and serves the next request at once", async () => {
+    const network = await sharedCTorNetwork();
+    await using server = await startLocalServerProcess();
+    await using tor = await launchClient(network);
+    await tor.ready();
+    const running = await Promise.all(Array.from({ length: 8 }, async (_, index) => {
+      const connection = await tor.connect("127.0.0.1", server.port, { isolation: `transfer ${index}` });
+      const writer = connection.writable.getWriter();
+      await writer.write(new TextEncoder().encode(`GET /bytes/${32 * MIB}?pauseMs=200 HTTP/1.0\r\n\r\n`));
+      return { outcome: drain(connection) };
+    }));
+    await delay(500);
+    await network.kill("exit0");
+    const killedAt = performance.now();
+    assert.equal(await hello(tor, server.url, "fresh"), HELLO);
+    assert.ok(performance.now() - killedAt < 5_000, "a new request is served at once");
+    const outcomes = await Promise.all(running.map(({ outcome }) => outcome));
+    const failed = outcomes.filter(({ error }) => error !== undefined);
+    const whole = outcomes.filter(({ error, bytes }) => error === undefined && bytes > 32 * MIB);
+    assert.equal(failed.length + whole.length, 8, "a stream fails or is whole");
+    assert.ok(failed.length > 0, "some went through the killed relay");
+    for (const { error } of failed) {
+      assert.ok(isTunicError(error, "circuit", "connection", "stream"), `${error}`);
+      assert.match(error.message, /^Cannot /);
+    }
+    for (let i = 0; i < 10; i++) assert.equal(await hello(tor, server.url, `after ${i}`), HELLO);
+  });
+
+  test("recovers by itself when all relays were down", async () => {
+    const network = await sharedCTorNetwork();
+    await using server = await startLocalServerProcess();
+    await using tor = await launchClient(network, { socksTimeoutMs: 5_000 });
+    await tor.ready();
+    assert.equal(await hello(tor, server.url, "before"), HELLO);
+    for (const { nickname } of network.nodes) await network.kill(nickname);
+    await assert.rejects(hello(tor, server.url, "meanwhile"), (error) => isTunicError(error));
+    await network.repair();
+    const repairedAt = performance.now();
+    let answer = "";
+    while (answer !== HELLO && performance.now() - repairedAt < 60_000) {
+      answer = await hello(tor, server.url, "afterwards").catch((error) => {
+        assert.ok(isTunicError(error), `${error}`);
+        return "";
+      });
+    }
+    assert.equal(answer, HELLO, "within a minute of the relays' return");
+  });
+});
+
+describe("a client in one process", { skip: skipWithoutCTor() }, () => {
+  test("launches, closes and launches again, and leaves nothing behind", async () => {
+    const network = await sharedCTorNetwork();
+    await using server = await startLocalServerProcess();
+    const before = openSockets();
+    for (let round = 0; round < 3; round++) {
+      const tor = await launchClient(network);
+      const seen: string[] = [];
+      tor.events.on("bootstrap", ({ tag }) => seen.push(tag));
+      tor.events.on("circuit", ({ state }) => seen.push(`circuit ${state}`));
+      tor.events.on("stream", ({ state }) => seen.push(`stream ${state}`));
+      assert.equal(await hello(tor, server.url, ""), HELLO);
+      await tor.close();
+      for (const event of ["done", "circuit open", "stream open"]) assert.ok(seen.includes(event), event);
+      await assert.rejects(tor.connect("127.0.0.1", server.port), (error) => isTunicError(error, "closed"));
+    }
+    // Sockets that are closing need a turn or two.
+    for (let turn = 0; turn < 50 && openSockets() > before; turn++) await delay(20);
+    assert.equal(openSockets(), before);
+  });
+
+  test("lets a program end by itself once it has closed its client", async () => {
+    const network = await sharedCTorNetwork();
+    const [command, ...first] = tunicCommand("source", fileURLToPath(new URL("./short_program.ts", import.meta.url)));
+    const authorities = network.nodes.filter(({ v3ident }) => v3ident);
+    const child = spawn(command!, [...first, JSON.stringify(authorities)], { stdio: ["ignore", "inherit", "inherit"] });
+    const exitCode = await new Promise((resolve) => child.once("close", resolve));
+    assert.equal(exitCode, 0);
+  });
+
+  test("stops a launch and a request that are aborted", async () => {
+    const network = await sharedCTorNetwork();
+    const launch = new AbortController();
+    const tor = await launchClient(network, { signal: launch.signal });
+    const ready = tor.ready();
+    launch.abort();
+    await assert.rejects(ready, (error) => isTunicError(error, "aborted", "closed"));
+    await tor.close();
+  });
+});

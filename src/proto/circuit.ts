@@ -6,7 +6,7 @@
  * circuit, and with it every stream, with the reason.
  */
 import { Deferred } from "../base/deferred.ts";
-import { abortError, throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
+import { abortError, isTunicError, throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { logger } from "../base/log.ts";
 import { decodeWith, encodeWith } from "../bytes/codec.ts";
@@ -393,7 +393,9 @@ export class Circuit {
 
   /** Closes the circuit because of what a relay did, or because of a defect of ours. */
   #fail(error: unknown): void {
-    const reason = toTunicError(error, "Cannot go on with a circuit", { kind: "internal", code: "circuit-defect" });
+    const reason = isTunicError(error, "malformed")
+      ? nonsense(error)
+      : toTunicError(error, "Cannot go on with a circuit", { kind: "internal", code: "circuit-defect" });
     if (!this.#error) log.debug("Closed a circuit: {reason}", { reason: reason.message });
     this.destroy(reason);
   }
@@ -409,6 +411,17 @@ function closedByRelay(message: string, reason: number): TunicError {
     code: message.toLowerCase(),
     retry: "elsewhere",
     context: { reason: destroyReasonName(reason) },
+  });
+}
+
+/** What one relay cannot say properly, another one may. */
+function nonsense(cause: TunicError): TunicError {
+  return new TunicError(`Cannot go on with a circuit: a relay sent nonsense: ${cause.message}`, {
+    kind: "malformed",
+    code: cause.code,
+    retry: "elsewhere",
+    context: cause.context,
+    cause,
   });
 }
 

@@ -174,10 +174,10 @@ export class DirectoryManager {
       const onAbort = (): void => settle(() => reject(abortError(signal!, what)));
       const onClose = (): void => settle(() => reject(abortError(shutdown, what)));
       const unsubscribe = this.#emitter.on("netdir", (netdir) => settle(() => resolve(netdir)));
-      const { netdir } = this;
-      if (netdir) return settle(() => resolve(netdir));
       if (shutdown.aborted) return onClose();
       if (signal?.aborted) return onAbort();
+      const { netdir } = this;
+      if (netdir) return settle(() => resolve(netdir));
       signal?.addEventListener("abort", onAbort);
       shutdown.addEventListener("abort", onClose);
     });

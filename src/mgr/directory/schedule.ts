@@ -22,7 +22,7 @@ export class RetrySchedule {
   next(): number {
     const lower = Math.max(SECOND_MS, this.#baseDelayMs);
     const upper = Math.max(lower + SECOND_MS, this.#delayMs * 3);
-    const delayMs = lower + randomFraction(this.#random) * (upper - lower);
+    const delayMs = Math.round(lower + randomFraction(this.#random) * (upper - lower));
     return this.#delayMs = Math.min(this.#longestDelayMs, delayMs);
   }
 
@@ -39,5 +39,5 @@ export function refreshTime({ validAfter, freshUntil, validUntil }: Lifetime, ra
   const start = freshUntil + ((freshUntil - validAfter) * 3) / 4;
   // Where consensuses hardly outlive their successors, there is no such time, and any after `fresh-until` must do.
   const earliest = start < validUntil ? start : freshUntil;
-  return earliest + ((validUntil - earliest) * 7 * randomFraction(random)) / 8;
+  return Math.round(earliest + ((validUntil - earliest) * 7 * randomFraction(random)) / 8);
 }

@@ -7,6 +7,7 @@
 import zlib from "node:zlib";
 import { TunicError } from "../base/errors.ts";
 import type { Compression, Encoding } from "./ports.ts";
+import { zstdFrames } from "./zstd_frames.ts";
 
 type Transform = zlib.Inflate | zlib.Gunzip;
 
@@ -18,52 +19,78 @@ const INPUT_STEP = 16 * 1024;
 export const nodeCompression: Compression = {
   encodings: createZstdDecompress ? ["x-zstd", "deflate", "gzip", "identity"] : ["deflate", "gzip", "identity"],
 
-  decompress(encoding: Encoding, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+  async decompress(encoding: Encoding, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {
     if (encoding === "identity") {
-      return bytes.length > maxBytes ? Promise.reject(tooLarge(maxBytes)) : Promise.resolve(bytes);
+      if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+      return bytes;
     }
-    return new Promise((resolve, reject) => {
-      const stream = open(encoding);
-      const parts: Uint8Array[] = [];
-      let length = 0;
-      let failed = false;
-      const fail = (error: TunicError): void => {
-        if (failed) return;
-        failed = true;
-        stream.destroy();
-        reject(error);
-      };
-      stream.on("data", (part: Uint8Array) => {
-        length += part.length;
-        if (length > maxBytes) fail(tooLarge(maxBytes));
-        else parts.push(part);
-      });
-      stream.on("error", (error) => fail(notReadable(encoding, error)));
-      stream.on("end", () => {
-        if (failed) return;
-        const whole = new Uint8Array(length);
-        let at = 0;
-        for (const part of parts) {
-          whole.set(part, at);
-          at += part.length;
-        }
-        resolve(whole);
-      });
-      let at = 0;
-      // In small steps, so that a bomb is noticed before all of it has been unpacked.
-      const feed = (): void => {
-        if (failed) return;
-        if (at >= bytes.length) {
-          stream.end();
-          return;
-        }
-        const step = bytes.subarray(at, at += INPUT_STEP);
-        stream.write(step, () => feed());
-      };
-      feed();
-    });
+    const out = new Output(maxBytes);
+    const members = encoding === "x-zstd" ? zstdFrames(bytes) : [bytes];
+    for (const member of members) await unpack(open(encoding), encoding, member, out);
+    return out.whole();
   },
 };
+
+/** What has come out so far, of all members together. */
+class Output {
+  readonly #maxBytes: number;
+  readonly #parts: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  add(part: Uint8Array): void {
+    this.#length += part.length;
+    if (this.#length > this.#maxBytes) throw tooLarge(this.#maxBytes);
+    this.#parts.push(part);
+  }
+
+  whole(): Uint8Array {
+    const whole = new Uint8Array(this.#length);
+    let at = 0;
+    for (const part of this.#parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return whole;
+  }
+}
+
+function unpack(stream: Transform, encoding: Encoding, bytes: Uint8Array, out: Output): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let failed = false;
+    const fail = (error: unknown): void => {
+      if (failed) return;
+      failed = true;
+      stream.destroy();
+      reject(error);
+    };
+    stream.on("data", (part: Uint8Array) => {
+      if (failed) return;
+      try {
+        out.add(part);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    stream.on("error", (error) => fail(notReadable(encoding, error)));
+    stream.on("end", () => resolve());
+    let at = 0;
+    // In small steps, so that a bomb is noticed before all of it has been unpacked.
+    const feed = (): void => {
+      if (failed) return;
+      if (at >= bytes.length) {
+        stream.end();
+        return;
+      }
+      const step = bytes.subarray(at, at += INPUT_STEP);
+      stream.write(step, () => feed());
+    };
+    feed();
+  });
+}
 
 function open(encoding: Exclude<Encoding, "identity">): Transform {
   switch (encoding) {

@@ -1,8 +1,9 @@
 /** A network's directories in simulated time, each of which behaves as a test wants, and a client of theirs. */
 import assert from "node:assert/strict";
 import { TunicError } from "../../src/base/errors.ts";
+import { Emitter } from "../../src/base/events.ts";
 import { fromBase64, toBase64, toHex, toHexUpper } from "../../src/bytes/text.ts";
-import { ChannelManager } from "../../src/mgr/channels.ts";
+import type { ChannelManager, ChannelManagerEvents } from "../../src/mgr/channels.ts";
 import {
   type DirectoryAnswer,
   DirectoryManager,
@@ -213,7 +214,8 @@ export class WorldClient {
   readonly world: DirectoryWorld;
   readonly directory: DirectoryManager;
   readonly guards: GuardManager;
-  readonly channels: ChannelManager;
+  /** What channels would tell; requests do not use any. */
+  readonly channels = new Emitter<ChannelManagerEvents>();
   readonly state: StateStore;
   readonly views: NetDir[] = [];
   readonly progress: DirectoryProgress[] = [];
@@ -224,10 +226,9 @@ export class WorldClient {
     this.state = state;
     const { runtime } = world;
     this.guards = new GuardManager(runtime, { version: "tunic test" });
-    this.channels = new ChannelManager({ runtime, connectTimeoutMs: 10_000, idleTimeoutMs: 10_000 });
     this.directory = new DirectoryManager({
       runtime,
-      channels: this.channels,
+      channels: { events: this.channels } as unknown as ChannelManager,
       guards: this.guards,
       state,
       authorities: world.authorities,
@@ -252,7 +253,6 @@ export class WorldClient {
   async close(): Promise<void> {
     await this.directory.close();
     this.guards.close();
-    this.channels.close();
     await this.state.close();
   }
 }

@@ -7,7 +7,6 @@
  */
 import { isTunicError, TunicError } from "../../base/errors.ts";
 import { logger } from "../../base/log.ts";
-import { toBase64 } from "../../bytes/text.ts";
 import type { AddedMicrodescs, NetDir } from "../../netdir/net_dir.ts";
 import { type RandomSource, shuffled } from "../../runtime/random.ts";
 import type { Clock, Timers } from "../../runtime/ports.ts";
@@ -30,9 +29,6 @@ const MAX_PARALLEL = 6;
 const MIN_DOWNLOADABLE = 16;
 /** … for as long as TestingClientMaxIntervalWithoutRequest, or half as long as a consensus is fresh. */
 const LONGEST_WAIT_MS = 600_000;
-/** Rounds in which a microdescriptor is asked for in vain before it is left alone for a while. */
-const MAX_ATTEMPTS = 8;
-const FORGIVE_AFTER_MS = 3_600_000;
 
 const SOURCE_KINDS: readonly SourceKind[] = ["guard", "fallback", "authority"];
 
@@ -57,9 +53,6 @@ export class MicrodescDownload {
   readonly #options: MicrodescDownloadOptions;
   readonly #alarm: Alarm;
   readonly #round: SourceRound;
-  /** Rounds in vain, by digest. */
-  readonly #attempts = new Map<string, number>();
-  #forgiveAt = Infinity;
   #schedule: RetrySchedule | undefined;
   #notBefore = -Infinity;
   #lastRoundAt = -Infinity;
@@ -78,7 +71,6 @@ export class MicrodescDownload {
 
   /** There is a new view, with its own chances. */
   viewChanged(): void {
-    this.#attempts.clear();
     this.#round.reset();
     this.hurry();
   }
@@ -97,10 +89,10 @@ export class MicrodescDownload {
     const { clock } = this.#options.runtime;
     while (!signal.aborted) {
       const view = this.#options.view();
-      const wanted = view ? this.#wanted(view) : [];
+      const wanted = view?.missingMicrodescs() ?? [];
       const now = clock.monotonic();
       if (!view || wanted.length === 0) {
-        await this.#alarm.wait(this.#forgiveAt === Infinity ? undefined : Math.max(0, this.#forgiveAt - now));
+        await this.#alarm.wait();
         continue;
       }
       const dueAt = Math.max(this.#notBefore, this.#lastRoundAt + this.#gatheringMs(view, wanted.length));
@@ -111,17 +103,6 @@ export class MicrodescDownload {
       await this.#fetchAll(wanted, signal);
     }
     signal.removeEventListener("abort", onAbort);
-  }
-
-  /** Digests that are missing and worth asking for. */
-  #wanted(view: NetDir): Uint8Array[] {
-    if (this.#options.runtime.clock.monotonic() >= this.#forgiveAt) {
-      this.#attempts.clear();
-      this.#forgiveAt = Infinity;
-    }
-    const missing = view.missingMicrodescs();
-    if (this.#attempts.size === 0 || !this.#options.isEnough()) return missing;
-    return missing.filter((digest) => (this.#attempts.get(toBase64(digest)) ?? 0) < MAX_ATTEMPTS);
   }
 
   #gatheringMs(view: NetDir, count: number): number {
@@ -147,28 +128,13 @@ export class MicrodescDownload {
     await Promise.all(Array.from({ length: Math.min(MAX_PARALLEL, batches.length) }, worker));
     // A new view has a schedule of its own.
     if (signal.aborted || view() !== before) return;
-    if (this.#countMissing(wanted) === 0) {
+    if (before?.missingCount === 0) {
       this.#schedule = undefined;
       this.#round.reset();
       return;
     }
     this.#schedule ??= new RetrySchedule(runtime, 0, longestDelayMs());
     this.#notBefore = runtime.clock.monotonic() + this.#schedule.next();
-  }
-
-  /** How many of `wanted` are still missing; each has been asked for in vain once more. */
-  #countMissing(wanted: readonly Uint8Array[]): number {
-    const missing = new Set(this.#options.view()?.missingMicrodescs().map(toBase64));
-    if (missing.size === 0) return 0;
-    let count = 0;
-    for (const digest of wanted) {
-      const key = toBase64(digest);
-      if (!missing.has(key)) continue;
-      this.#attempts.set(key, (this.#attempts.get(key) ?? 0) + 1);
-      count++;
-    }
-    if (this.#forgiveAt === Infinity) this.#forgiveAt = this.#options.runtime.clock.monotonic() + FORGIVE_AFTER_MS;
-    return count;
   }
 
   async #fetch(batch: readonly Uint8Array[], signal: AbortSignal): Promise<void> {

@@ -147,6 +147,10 @@ describe("a new view", () => {
       await world.time.advance(3 * HOUR);
       assert.ok(client.directory.snapshot().lifetime!.validAfter > first!.validAfter);
       assert.equal(client.directory.netdir, first);
+      // Until then guards are chosen from the old one, too.
+      const guard = client.guards.select({ purpose: "traffic" });
+      assert.equal(guard.relay, first!.indexOfRsaId(guard.rsaId));
+      guard.onClosed();
       world.otherwise = honest;
       await world.time.advance(HOUR / 2);
       assert.notEqual(client.directory.netdir, first);

@@ -110,12 +110,13 @@ async function lock(file: string): Promise<FileLock> {
           },
         };
       }
-      const [pid, started] = (await fs.readFile(name, "utf8").catch(() => "")).trim().split(" ");
+      const found = await fs.readFile(name, "utf8").catch(() => "");
+      const [pid, started] = found.trim().split(" ");
       const owner = Number(pid);
       const alive = Number.isInteger(owner) && owner > 0 && owner !== process.pid && isAlive(owner) &&
         (started === "?" || started === startTime(owner));
       if (alive) throw lockedBy(file, owner);
-      await fs.rm(name, { force: true });
+      await clear(name, found);
     }
     throw lockedBy(file, undefined);
   } catch (error) {
@@ -136,6 +137,19 @@ async function create(name: string, mark: string): Promise<boolean> {
     throw error;
   } finally {
     await fs.rm(temporary, { force: true });
+  }
+}
+
+/** Takes away the lock file that says `stale`, unless another process has put its own in its place meanwhile. */
+async function clear(name: string, stale: string): Promise<void> {
+  const aside = `${name}.${process.pid}`;
+  try {
+    await fs.rename(name, aside);
+    if (await fs.readFile(aside, "utf8") !== stale) await fs.link(aside, name);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT" && codeOf(error) !== "EEXIST") throw error;
+  } finally {
+    await fs.rm(aside, { force: true });
   }
 }
 

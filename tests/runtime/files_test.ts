@@ -182,6 +182,20 @@ describe("a lock", () => {
     },
   );
 
+  test("of a dead process goes to one of many that want it at once", async () => {
+    await files.makePrivateDirectory(here("race"));
+    const file = here("race/lock");
+    await fs.writeFile(file, "999999999 5\n");
+    const holders = await Promise.all(Array.from({ length: 5 }, () => holder(file)));
+    const answers = holders.map(({ answer }) => answer).sort();
+    assert.deepEqual(answers, ["held", "locked", "locked", "locked", "locked"]);
+    assert.deepEqual(await files.list(here("race")), ["lock"]);
+    const exits = holders.map(({ child }) => child.exitCode === null ? gone(child) : undefined);
+    for (const { child } of holders) child.stdin!.end();
+    await Promise.all(exits);
+    assert.deepEqual(await files.list(here("race")), []);
+  });
+
   test("that says nothing sensible is taken over", async () => {
     const file = here("lock-garbage");
     for (const text of ["", "garbage", "-1 ?", "0 ?", "1e9 ?", "999999999 5"]) {

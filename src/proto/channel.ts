@@ -40,7 +40,7 @@ export interface ChannelEvents {
 }
 
 /** A channel whose relay sends circuits' answers this slowly is no use; it is also the size of an inbound batch. */
-const BATCH_CELLS = 32;
+const BATCH_CELLS = 31;
 const BATCH_LENGTH = BATCH_CELLS * PAYLOAD_LEN;
 /** Bytes waiting in the socket beyond which circuits get no turns. */
 const SOCKET_HIGH_WATER = 128 * 1024;

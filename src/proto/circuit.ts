@@ -67,8 +67,8 @@ export interface CircuitEvents {
 
 /** Cells of RELAY_EARLY that a circuit may send (tor-spec 5.6). */
 const RELAY_EARLY_LIMIT = 8;
-/** Cells of DATA per turn: what one TLS record of 16 KiB holds. */
-const CELLS_PER_TURN = 32;
+/** Cells of DATA per turn: as many as one TLS record of 16 KiB holds. */
+const CELLS_PER_TURN = 31;
 /** Bytes left to random padding in a cell whose digest a SENDME must prove to know (proposal 289). */
 const UNPREDICTABLE_BYTES = 16;
 

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { fromHex } from "../../src/bytes/text.ts";
 import { authoritiesOf } from "./library_client.ts";
 import { poll } from "./ctor_process.ts";
-import { type CTorNetwork, sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
+import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
 
 class Client {
   readonly channels = new ChannelManager({ runtime: nodeRuntime, connectTimeoutMs: 10_000, idleTimeoutMs: 10_000 });

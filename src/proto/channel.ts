@@ -39,7 +39,7 @@ export interface ChannelEvents {
   closed: TunicError | undefined;
 }
 
-/** A channel whose relay sends circuits' answers this slowly is no use; it is also the size of an inbound batch. */
+/** Cells of one circuit that are handed over at once, and cells that are written at once: one TLS record's. */
 const BATCH_CELLS = 31;
 const BATCH_LENGTH = BATCH_CELLS * PAYLOAD_LEN;
 /** Bytes waiting in the socket beyond which circuits get no turns. */

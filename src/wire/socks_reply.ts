@@ -8,7 +8,7 @@ import { isTunicError, type TunicError } from "../base/errors.ts";
 import { parseIp } from "../bytes/ip.ts";
 import { utf8 } from "../bytes/text.ts";
 import { Writer } from "../bytes/writer.ts";
-import { EndReason } from "./stream_messages.ts";
+import type { EndReason } from "./stream_messages.ts";
 
 export const SocksReply = {
   SUCCEEDED: 0x00,
@@ -67,18 +67,18 @@ export function socksReplyFor(error: unknown, extendedErrors: boolean): number {
 }
 
 function replyForEnd(error: TunicError): number {
-  switch (error.context.reason) {
-    case EndReason.RESOLVEFAILED:
-    case EndReason.NOROUTE:
+  switch (error.context.reason as keyof typeof EndReason) {
+    case "RESOLVEFAILED":
+    case "NOROUTE":
       return SocksReply.HOST_UNREACHABLE;
     // DONE before CONNECTED: the far end closed before it was there.
-    case EndReason.CONNECTREFUSED:
-    case EndReason.DONE:
-    case EndReason.CONNRESET:
+    case "CONNECTREFUSED":
+    case "DONE":
+    case "CONNRESET":
       return SocksReply.CONNECTION_REFUSED;
-    case EndReason.EXITPOLICY:
+    case "EXITPOLICY":
       return SocksReply.NOT_ALLOWED;
-    case EndReason.TIMEOUT:
+    case "TIMEOUT":
       return SocksReply.TTL_EXPIRED;
     default:
       return SocksReply.GENERAL_FAILURE;

@@ -64,6 +64,9 @@ for (const from of ["source", "executable"] as const) {
       refused.socket.destroy();
       // C tor's exits call a refusal on their own machine MISC, not CONNECTREFUSED.
       assert.ok(refused.code === 1 || refused.code === 5, `reply ${refused.code}`);
+      const unknown = await socksRequest({ socksPort, host: "nowhere.tunic.test", port: server.port });
+      unknown.socket.destroy();
+      assert.equal(unknown.code, 4);
     });
 
     test("starts again from what it kept, and asks no authority for it", async () => {

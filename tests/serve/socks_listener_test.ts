@@ -79,8 +79,8 @@ describe("SOCKS listener", () => {
 
   test("answers what became of a request", async () => {
     const cases: [Parameters<typeof failing>[0], number][] = [
-      [{ context: { reason: 3 } }, 5],
-      [{ context: { reason: 4 } }, 2],
+      [{ context: { reason: "CONNECTREFUSED" } }, 5],
+      [{ context: { reason: "EXITPOLICY" } }, 2],
       [{ kind: "resolve" }, 4],
       [{ kind: "timeout" }, 6],
       [{ kind: "no-path" }, 1],

@@ -30,7 +30,6 @@ const CIRCUIT_INCREMENT = 100;
  * cannot go beyond this window; the streams' windows are what bounds the data kept here.
  */
 export class FixedCircuitWindow implements CircuitFlowControl {
-  readonly #size: number;
   #sendable: number;
   #sentSincePoint = 0;
   readonly #expected: Uint8Array[] = [];
@@ -38,7 +37,6 @@ export class FixedCircuitWindow implements CircuitFlowControl {
 
   /** `size`: the consensus parameter "circwindow", 100 to 1,000 cells. */
   constructor(size: number) {
-    this.#size = size;
     this.#sendable = size;
   }
 
@@ -59,7 +57,7 @@ export class FixedCircuitWindow implements CircuitFlowControl {
 
   acknowledged(digest: Uint8Array | undefined): void {
     const expected = this.#expected.shift();
-    if (!expected || this.#sendable + CIRCUIT_INCREMENT > this.#size) {
+    if (!expected) {
       throw violation("sendme-unexpected", "a circuit SENDME for cells that were not sent");
     }
     if (digest === undefined || !equal(digest, expected)) {

@@ -406,6 +406,7 @@ describe("a channel's end", () => {
     const world = new ChannelWorld();
     await world.runtime.time.advance(IDLE_MS - 1);
     const { circuit } = await world.circuit();
+    assert.equal(world.runtime.time.pending, 0, "nothing waits while there is a circuit");
     await world.runtime.time.advance(10 * IDLE_MS);
     assert.equal(world.channel.closed, false);
     circuit.destroy(reason);

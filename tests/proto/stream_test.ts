@@ -192,6 +192,16 @@ describe("a paused stream", () => {
     assert.deepEqual(log.events, ["end", "close"]);
   });
 
+  test("whose far end has ended gives no SENDME for what its user takes late", async () => {
+    const { world, stream, id, log } = await one();
+    stream.pause();
+    for (let i = 0; i < 120; i++) world.batch(world.peer.data(id, patterned(5, i * 5)));
+    world.batch(world.peer.end(id, EndReason.DONE));
+    stream.resume();
+    assert.deepEqual(log.data, patterned(600));
+    assert.equal(streamSendmes(world, id), 0);
+  });
+
   test("is told of its end only behind its data", async () => {
     const { world, stream, id, log } = await one();
     stream.pause();
@@ -380,6 +390,22 @@ describe("a stream that we have ended", () => {
       world.peer.heard.length = 0;
     }
     assert.equal(world.circuit.streamCount, 0);
+  });
+
+  test("does not end another one that has its number by now", async () => {
+    const world = await CircuitWorld.built(3);
+    // Every number drawn is the same.
+    world.random.random = (count) => new Uint8Array(count).fill(77);
+    const first = await opened(world);
+    first.stream.pause();
+    world.batch(world.peer.data(first.id, utf8("x")), world.peer.end(first.id, EndReason.DONE));
+    const second = await opened(world);
+    assert.equal(second.id, first.id);
+    first.stream.destroy();
+    assert.deepEqual(ends(world), []);
+    world.batch(world.peer.data(second.id, utf8("y")));
+    assert.deepEqual(second.log.data, utf8("y"));
+    assert.equal(code(world), undefined);
   });
 
   test("whose ENDs cross is over", async () => {

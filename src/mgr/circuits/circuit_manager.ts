@@ -4,7 +4,7 @@
  * A circuit is clean until its first stream, whose isolation key it then keeps. Prediction is simple: what was
  * asked for in the last hour is asked for again, and the web is assumed at the start.
  */
-import { abortError, throwIfAborted, toTunicError, TunicError } from "../../base/errors.ts";
+import { abortError, isTunicError, throwIfAborted, toTunicError, TunicError } from "../../base/errors.ts";
 import { Deferred } from "../../base/deferred.ts";
 import { Emitter } from "../../base/events.ts";
 import { logger } from "../../base/log.ts";
@@ -38,6 +38,8 @@ export interface CircuitManagerEvents {
 
 /** Clean circuits kept ready for each predicted port. */
 const CLEAN_CIRCUITS = 2;
+/** Circuits for nobody yet beyond which none is built ahead of need, whatever is predicted (as in C tor). */
+const MAX_UNUSED = 14;
 /** How long a port counts as predicted after it was asked for (C tor's PredictedPortsRelevanceTime). */
 const PREDICTION_MS = 60 * 60_000;
 /** What is predicted before anything was asked for. */
@@ -94,7 +96,8 @@ export class CircuitManager {
 
   /**
    * A circuit for `request`, open and claimed for its isolation key. Circuits in `avoid` are passed over. Tries other paths
-   * when building fails, with growing pauses, until `signal` aborts. Throws `no-path` at once if no path can ever do.
+   * when building fails, with growing pauses, until `signal` aborts. Throws `no-path` at once if no relay can be the
+   * last hop.
    */
   async get(
     request: CircuitRequest,
@@ -184,7 +187,7 @@ export class CircuitManager {
     try {
       return this.#launch(request, netdir);
     } catch (error) {
-      if (!(error instanceof TunicError) || error.kind !== "no-path" || error.retry === "never") throw error;
+      if (!isTunicError(error, "no-path") || error.code === "no-exit") throw error;
       log.debug("No path at the moment: {reason}", { reason: error.message });
       await this.#pauseAfterFailure(signal, error);
       return undefined;
@@ -302,6 +305,12 @@ export class CircuitManager {
     }
   }
 
+  get #unused(): number {
+    let count = 0;
+    for (const { isolation } of this.#circuits) if (isolation === undefined) count++;
+    return count;
+  }
+
   #prebuild(): void {
     const netdir = this.#options.netdir();
     if (!netdir || this.#now() < this.#prebuildAfterMs) return;
@@ -318,9 +327,13 @@ export class CircuitManager {
         if (managed.isolation === undefined && this.#suits(managed, request)) ready++;
       }
       try {
-        for (; ready < CLEAN_CIRCUITS; ready++) this.#launch(request, netdir);
+        for (; ready < CLEAN_CIRCUITS && this.#unused < MAX_UNUSED; ready++) this.#launch(request, netdir);
       } catch (error) {
         // Nobody waits for these; a request that needs such a circuit will hear of it.
+        if (isTunicError(error) && error.code === "no-exit") {
+          this.#predicted.delete(port);
+          continue;
+        }
         log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });
         this.#prebuildAfterMs = this.#now() + Math.max(TICK_MS, this.#backoff.failed());
       }

@@ -41,12 +41,12 @@ async function hello(tor: TorClient, url: string, isolation: string): Promise<st
 }
 
 describe("a client whose relays fail", { skip: skipWithoutCTor() }, () => {
-  test("loses the streams of a killed relay with a clear error, and serves the next request at once", async () => {
+  test("loses the streams of killed relays with a clear error, and serves the next request at once", async () => {
     const network = await sharedCTorNetwork();
     await using server = await startLocalServerProcess();
     await using tor = await launchClient(network);
     await tor.ready();
-    // So many circuits that it would be a miracle if none went through the relay that is going to die.
+    // So many circuits that it would be a miracle if none went through the relays that are going to die.
     const running = await Promise.all(Array.from({ length: TRANSFERS }, async (_, index) => {
       const connection = await tor.connect("127.0.0.1", server.port, { isolation: `transfer ${index}` });
       const writer = connection.writable.getWriter();
@@ -54,7 +54,8 @@ describe("a client whose relays fail", { skip: skipWithoutCTor() }, () => {
       return { outcome: drain(connection) };
     }));
     await delay(500);
-    await network.kill("exit0");
+    // Two, since one that an earlier test has restarted may not be Fast again yet, and so in nobody's path.
+    await Promise.all(["exit1", "exit2"].map((nickname) => network.kill(nickname)));
     const killedAt = performance.now();
     assert.equal(await hello(tor, server.url, "fresh"), HELLO);
     assert.ok(performance.now() - killedAt < 5_000, "a new request is served at once");
@@ -62,7 +63,7 @@ describe("a client whose relays fail", { skip: skipWithoutCTor() }, () => {
     const failed = outcomes.filter(({ error }) => error !== undefined);
     const whole = outcomes.filter(({ error, bytes }) => error === undefined && bytes > 8 * MIB);
     assert.equal(failed.length + whole.length, TRANSFERS, "a stream fails or is whole");
-    assert.ok(failed.length > 0, "some went through the killed relay");
+    assert.ok(failed.length > 0, "some went through the killed relays");
     for (const { error } of failed) {
       assert.ok(isTunicError(error, "circuit", "connection", "stream"), `${error}`);
       assert.match(error.message, /^Cannot /);

@@ -50,7 +50,7 @@ export function toBase64(bytes: Uint8Array): string {
 
 export function fromBase64(text: string, what = "base64"): Uint8Array {
   let end = text.length;
-  if (end % 4 === 0) while (end > 0 && end > text.length - 2 && text.charCodeAt(end - 1) === 61) end--;
+  if (end % 4 === 0) { while (end > 0 && end > text.length - 2 && text.charCodeAt(end - 1) === 61) end--; }
   if (end % 4 === 1) throw malformed(what, `a length (${end}) that base64 never has`);
   return fromDigits(end === text.length ? text : text.slice(0, end), BASE64_VALUES, 6, what);
 }

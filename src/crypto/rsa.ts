@@ -93,6 +93,12 @@ export function parseRsaPublicKeyPem(pem: string): RsaPublicKey {
   return parseRsaPublicKey(fromBase64(block[1]!.replaceAll("\n", ""), WHAT));
 }
 
+/** The "-----BEGIN RSA PUBLIC KEY-----" block of a key, as network documents have it, with its last line's end. */
+export function formatRsaPublicKeyPem(key: RsaPublicKey): string {
+  const base64 = Buffer.from(key.der).toString("base64").replace(/.{64}(?=.)/g, "$&\n");
+  return `-----BEGIN RSA PUBLIC KEY-----\n${base64}\n-----END RSA PUBLIC KEY-----\n`;
+}
+
 /** Whether `signature` is the holder of `key`'s over a digest, as Tor signs: the bare digest, without its algorithm's name. */
 export function verifyRsaDigest(key: RsaPublicKey, signature: Uint8Array, digest: Uint8Array): boolean {
   return digest.length > 0 && key.verify(signature, digest);

@@ -246,7 +246,10 @@ describe("tunic run", () => {
   }
 
   test("a wrong clock before the client works ends the run with its own code; afterwards it is a warning", async () => {
-    const clock = new TunicError("Cannot use the consensus: the clock is wrong", { kind: "clock", code: "x" });
+    const clock = new TunicError("Cannot use the consensus: the clock is wrong", {
+      kind: "clock",
+      code: "clock-ahead",
+    });
     const early = await play(["run"]);
     await until(() => early.process.out.includes("starting"));
     early.client.problem(clock);
@@ -259,6 +262,18 @@ describe("tunic run", () => {
     late.process.signal("SIGINT");
     assert.equal(await late.exitCode, EXIT_CODES.ok);
     assert.match(late.process.err, /^warning: Cannot use the consensus/);
+  });
+
+  test("what one relay says of the clock is a warning", async () => {
+    for (const code of ["clock-doubtful", "certificate-expired"]) {
+      const { process, client, exitCode } = await play(["run"]);
+      await until(() => process.out.includes("starting"));
+      client.problem(new TunicError("Cannot rely on the local clock", { kind: "clock", code }));
+      client.step(DONE);
+      process.signal("SIGINT");
+      assert.equal(await exitCode, EXIT_CODES.ok, code);
+      assert.match(process.err, /^warning: Cannot rely on the local clock/);
+    }
   });
 
   test("what goes wrong again and again is said once", async () => {

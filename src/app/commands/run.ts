@@ -81,6 +81,9 @@ function refuse({ refusals }: LoadedConfiguration): void {
   });
 }
 
+/** Codes of kind `clock` by which the clock is known to be wrong; others are what one relay or another says. */
+const WRONG_CLOCK: ReadonlySet<string> = new Set(["clock-ahead", "clock-behind"]);
+
 /** Where a log goes that nobody asked for: what needs attention, on standard error. */
 const DEFAULT_LOGS: readonly LogTarget[] = [{ from: "warn", to: "err", destination: { type: "stderr" } }];
 
@@ -175,7 +178,7 @@ class Session {
 
   /** A wrong clock is nothing that waiting helps; a client that works already is left to work. */
   #onProblem(error: TunicError): void {
-    if (error.kind === "clock" && !this.#ready) this.#stop.reject(error);
+    if (error.kind === "clock" && WRONG_CLOCK.has(error.code) && !this.#ready) this.#stop.reject(error);
     else if (error.message !== this.#lastProblem) this.#reporter.warning(error.message);
     this.#lastProblem = error.message;
   }

@@ -75,7 +75,7 @@ export class ConsensusChecker {
   }
 }
 
-/** `clock` if a genuine consensus with this lifetime cannot be used now. */
+/** `clock` "clock-ahead" or "clock-behind" if a genuine consensus with this lifetime cannot be used now. */
 export function clockSkew(lifetime: Lifetime, now: number): TunicError | undefined {
   const { validAfter, validUntil } = lifetime;
   if (now < validAfter - CLIENT_TOLERANCE.earlyMs) {
@@ -87,21 +87,30 @@ export function clockSkew(lifetime: Lifetime, now: number): TunicError | undefin
   return undefined;
 }
 
-/** `clock` for a consensus that is used, but could not be published yet if our clock were right. */
+/** `clock` "clock-doubtful" for a consensus that is used, but could not be published yet if our clock were right. */
 export function earlyConsensus(consensus: Consensus, now: number): TunicError | undefined {
   const early = consensus.validAfter - consensus.distributionDelayMs - EARLY_NOTICE_MS - now;
   if (early <= 0) return undefined;
   const { validAfter } = consensus;
-  return clockError("clock-behind", validAfter - now, "behind", `it holds from ${showTime(validAfter)}`, now);
+  return clockError("clock-doubtful", validAfter - now, "behind", `it holds from ${showTime(validAfter)}`, now);
 }
 
-/** `clock` for what a relay said of the time; `skewMs` is positive where our clock is ahead. */
+/** `clock` "clock-doubtful" for what a relay said of the time; `skewMs` is positive where our clock is ahead. */
 export function relaySkew(skewMs: number, now: number): TunicError {
   const relation = skewMs > 0 ? "ahead of" : "behind";
   return new TunicError(
     `Cannot rely on the local clock: our clock is ${showSpan(Math.abs(skewMs))} ${relation} what the directory says: ` +
       `found ${showTime(now)}, expected about ${showTime(now - skewMs)}: check date, time and time zone`,
-    { kind: "clock", code: skewMs > 0 ? "clock-ahead" : "clock-behind", retry: "later", context: { skewMs } },
+    { kind: "clock", code: "clock-doubtful", retry: "later", context: { skewMs } },
+  );
+}
+
+/** `clock` "clock-ahead" where certificates of several relays have expired, and there is no consensus to go by. */
+export function expiredByOurClock(cause: TunicError, now: number): TunicError {
+  return new TunicError(
+    "Cannot rely on the local clock: the certificates of several relays have expired by it: it says " +
+      `${showTime(now)}: check date, time and time zone`,
+    { kind: "clock", code: "clock-ahead", retry: "later", cause },
   );
 }
 

@@ -16,7 +16,14 @@ import type { Lifetime } from "../../wire/netdoc/consensus.ts";
 import type { ChannelManager } from "../channels.ts";
 import type { GuardManager } from "../guards/guard_manager.ts";
 import { AuthorityCertificates } from "./certificates.ts";
-import { type AcceptedConsensus, clockSkew, ConsensusChecker, earlyConsensus, relaySkew } from "./consensus_check.ts";
+import {
+  type AcceptedConsensus,
+  clockSkew,
+  ConsensusChecker,
+  earlyConsensus,
+  expiredByOurClock,
+  relaySkew,
+} from "./consensus_check.ts";
 import { ConsensusDownload } from "./consensus_download.ts";
 import { DirectoryCache, type DirectoryFiles } from "./directory_cache.ts";
 import { DirectoryClient, type DirectoryTransport } from "./directory_client.ts";
@@ -59,7 +66,10 @@ export interface DirectoryManagerEvents {
   netdir: NetDir;
   /** The start has come further. */
   progress: DirectoryProgress;
-  /** Something failed and is tried again; kind `clock` is for the user to solve. */
+  /**
+   * Something failed and is tried again. Kind `clock` is for the user to solve: with code "clock-ahead" or
+   * "clock-behind" nothing will come of it before; with others somebody says so, and may be wrong.
+   */
   problem: TunicError;
 }
 
@@ -106,6 +116,7 @@ export class DirectoryManager {
   #cachedStore: MicrodescStore | undefined;
   #refreshAt: number | undefined;
   #staleConsensuses = 0;
+  #expiredCertificates = 0;
   #problem: TunicError | undefined;
 
   constructor(options: DirectoryManagerOptions) {
@@ -285,6 +296,7 @@ export class DirectoryManager {
     this.#view = view;
     this.#problem = undefined;
     this.#staleConsensuses = 0;
+    this.#expiredCertificates = 0;
     this.#refreshAt = refreshTime(consensus, this.#options.runtime);
     log.info("A consensus of {relays} relays holds until {time}; {missing} microdescriptors are missing", {
       relays: view.size,
@@ -369,6 +381,12 @@ export class DirectoryManager {
           cause: error,
         }),
       );
+    }
+    // Likewise a relay with an old certificate.
+    if (isTunicError(error, "clock") && error.code === "certificate-expired" && !this.netdir) {
+      if (++this.#expiredCertificates > 1) {
+        return this.#tell(expiredByOurClock(error, this.#options.runtime.clock.now()));
+      }
     }
     this.#tell(error);
   }

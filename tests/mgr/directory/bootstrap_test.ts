@@ -2,8 +2,10 @@ import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { TestAuthority } from "../../support/network_documents.ts";
 import { attach, bytesOf, consensusBody, testRelay } from "../../support/network_documents.ts";
+import { TunicError } from "../../../src/base/errors.ts";
 import { toHex } from "../../../src/bytes/text.ts";
 import {
+  type Behaviour,
   busy,
   DirectoryWorld,
   down,
@@ -293,7 +295,7 @@ describe("a clock", () => {
     await withClient(behind, async (client) => {
       await behind.time.advance(20_000);
       assert.ok(client.isReady);
-      assert.deepEqual(client.problemCodes, ["clock/clock-behind"]);
+      assert.deepEqual(client.problemCodes, ["clock/clock-doubtful"]);
     });
     const ahead = new DirectoryWorld();
     ahead.clockErrorMs = 20 * HOUR;
@@ -313,13 +315,36 @@ describe("a clock", () => {
       assert.match(client.problems[0]!.message, /our clock is 2 hours behind what the directory says/);
       client.channels.emit("clock-skew", { skewMs: 49 * HOUR });
       assert.match(client.problems[1]!.message, /our clock is 2 days and 1 hour ahead of what the directory says/);
-      assert.deepEqual(client.problemCodes, ["clock/clock-behind", "clock/clock-ahead"]);
+      assert.deepEqual(client.problemCodes, ["clock/clock-doubtful"]);
       world.otherwise = honest;
       await world.time.advance(60_000);
       assert.ok(client.isReady);
       const before = client.problems.length;
       client.channels.emit("clock-skew", { skewMs: 49 * HOUR });
       assert.equal(client.problems.length, before);
+    });
+  });
+
+  test("is blamed for certificates that have expired once two relays have such", async () => {
+    const expired: Behaviour = () => {
+      throw new TunicError("x", { kind: "clock", code: "certificate-expired", retry: "elsewhere" });
+    };
+    const world = new DirectoryWorld();
+    let first: string | undefined;
+    world.otherwise = (request, answer, asked) => {
+      if ((first ??= asked.server) !== asked.server) return answer();
+      return expired(request, answer, asked);
+    };
+    await withClient(world, async (client) => {
+      await world.time.advance(20_000);
+      assert.ok(client.isReady);
+      assert.deepEqual(client.problemCodes, ["clock/certificate-expired"]);
+    });
+    const late = new DirectoryWorld();
+    late.otherwise = expired;
+    await withClient(late, async (client) => {
+      await late.time.advance(20_000);
+      assert.deepEqual(client.problemCodes.slice(0, 2), ["clock/certificate-expired", "clock/clock-ahead"]);
     });
   });
 

@@ -1,6 +1,6 @@
 /** How a SOCKS port reaches the client: from before there is one, and with the port's own isolation. */
 import type { StreamBackend, StreamRequest } from "../client/backend.ts";
-import type { Network } from "../runtime/ports.ts";
+import type { Network, Socket } from "../runtime/ports.ts";
 import type { AddressPattern, PolicyRule } from "../wire/torrc_values.ts";
 import { parseIp } from "../bytes/ip.ts";
 import type { SocksPortConfig } from "./socks_ports.ts";
@@ -33,14 +33,15 @@ export function isolateDestinations(backend: StreamBackend, port: SocksPortConfi
 /** A network whose listeners close connections that a policy does not admit. */
 export function withPolicy(network: Network, policy: readonly PolicyRule[]): Network {
   if (policy.length === 0) return network;
+  const admitted = <S extends Socket>(accept: (socket: S) => void) => (socket: S): void => {
+    if (socket.remote && !admits(policy, socket.remote.host)) socket.destroy();
+    else accept(socket);
+  };
   return {
     connectTcp: (address, options) => network.connectTcp(address, options),
     connectTls: (address, options) => network.connectTls(address, options),
-    listenTcp: (address, accept) =>
-      network.listenTcp(address, (socket) => {
-        if (socket.remote && !admits(policy, socket.remote.host)) socket.destroy();
-        else accept(socket);
-      }),
+    listenTcp: (address, accept) => network.listenTcp(address, admitted(accept)),
+    listenTls: (address, identity, accept) => network.listenTls(address, identity, admitted(accept)),
   };
 }
 

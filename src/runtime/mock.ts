@@ -2,6 +2,7 @@
  * A runtime for tests: time that moves only when told, files in memory, a seeded generator, a network of listeners
  * in memory.
  */
+import { hkdfSync } from "node:crypto";
 import { type DuplexHandlers, IGNORE } from "../base/duplex.ts";
 import { TunicError } from "../base/errors.ts";
 import { nodeCompression } from "./node_compression.ts";
@@ -11,12 +12,14 @@ import type {
   Clock,
   FileLock,
   Files,
+  KeyingMaterialExporter,
   Listener,
   Network,
   Runtime,
   Socket,
   Timer,
   Timers,
+  TlsServerIdentity,
   TlsSocket,
 } from "./ports.ts";
 
@@ -240,6 +243,9 @@ export class MemoryNetwork implements Network {
   readonly #time: Timers;
   readonly #listeners = new Map<string, (socket: Socket) => void>();
   readonly #certificates = new Map<string, Uint8Array>();
+  readonly #sessions = new WeakMap<Socket, number>();
+  /** Cleared to have a runtime whose TLS exports no keying material. */
+  exportsKeyingMaterial = true;
   #nextPort = 40_000;
 
   constructor(time: Timers) {
@@ -259,13 +265,14 @@ export class MemoryNetwork implements Network {
       );
     }
     const [near, far] = MemorySocket.pair(this.#time, { host: "127.0.0.1", port: this.#nextPort++ }, address);
+    this.#sessions.set(near, this.#nextPort).set(far, this.#nextPort);
     accept(far);
     return Promise.resolve(near);
   }
 
   async connectTls(address: Address): Promise<TlsSocket> {
     const socket = await this.connectTcp(address);
-    return Object.assign(socket, { peerCertificate: this.#certificates.get(key(address)) ?? new Uint8Array(0) });
+    return this.#tlsSocket(socket, this.#certificates.get(key(address)) ?? new Uint8Array(0));
   }
 
   listenTcp(address: Address, accept: (socket: Socket) => void): Promise<Listener> {
@@ -279,6 +286,26 @@ export class MemoryNetwork implements Network {
     return Promise.resolve({
       address: bound,
       close: () => Promise.resolve(void this.#listeners.delete(key(bound))),
+    });
+  }
+
+  async listenTls(
+    address: Address,
+    identity: TlsServerIdentity,
+    accept: (socket: TlsSocket) => void,
+  ): Promise<Listener> {
+    const listener = await this.listenTcp(address, (socket) => accept(this.#tlsSocket(socket, new Uint8Array(0))));
+    this.setCertificate(listener.address, identity.certificate);
+    return listener;
+  }
+
+  #tlsSocket(socket: Socket, peerCertificate: Uint8Array): TlsSocket {
+    const session = `session ${this.#sessions.get(socket)}`;
+    const exportKeyingMaterial: KeyingMaterialExporter = (length, label, context) =>
+      new Uint8Array(hkdfSync("sha256", session, context, label, length));
+    return Object.assign(socket, {
+      peerCertificate,
+      ...(this.exportsKeyingMaterial ? { exportKeyingMaterial } : {}),
     });
   }
 }

@@ -3,12 +3,23 @@
  *
  * Only numeric addresses are dialled: a name would be resolved by the system, outside Tor.
  */
+import { Buffer } from "node:buffer";
+import { constants } from "node:crypto";
 import net from "node:net";
 import tls from "node:tls";
 import { type DuplexHandlers, IGNORE } from "../base/duplex.ts";
 import { abortError, TunicError } from "../base/errors.ts";
 import { sensitive } from "../base/sensitive.ts";
-import type { Address, ConnectOptions, Listener, Network, Socket, TlsSocket } from "./ports.ts";
+import type {
+  Address,
+  ConnectOptions,
+  KeyingMaterialExporter,
+  Listener,
+  Network,
+  Socket,
+  TlsServerIdentity,
+  TlsSocket,
+} from "./ports.ts";
 import { randomBelow } from "./random.ts";
 import { systemRandom } from "./system_random.ts";
 
@@ -80,12 +91,20 @@ class NodeSocket implements Socket {
 
 class NodeTlsSocket extends NodeSocket implements TlsSocket {
   readonly peerCertificate: Uint8Array;
+  readonly exportKeyingMaterial: KeyingMaterialExporter | undefined;
 
   constructor(socket: tls.TLSSocket, peerCertificate: Uint8Array) {
     super(socket);
     this.peerCertificate = peerCertificate;
+    // Deno's has no such method.
+    if (typeof socket.exportKeyingMaterial !== "function") return;
+    this.exportKeyingMaterial = (length, label, context) =>
+      new Uint8Array(socket.exportKeyingMaterial(length, label, Buffer.from(context)));
   }
 }
+
+/** How long a client of a TLS listener may take for TLS. */
+const TLS_ACCEPT_TIMEOUT_MS = 30_000;
 
 export const nodeNetwork: Network = {
   async connectTcp(to: Address, options: ConnectOptions): Promise<Socket> {
@@ -120,22 +139,63 @@ export const nodeNetwork: Network = {
   },
 
   listenTcp(at: Address, accept: (socket: Socket) => void): Promise<Listener> {
-    return new Promise((resolve, reject) => {
-      const server = net.createServer({ allowHalfOpen: true }, (socket) => accept(new NodeSocket(socket)));
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(at, error)));
-      server.listen({ host: at.host, port: at.port }, () => {
-        server.removeAllListeners("error");
-        // Running out of descriptors while accepting must not end the process; the next accept may work.
-        server.on("error", () => {});
-        const bound = server.address() as net.AddressInfo;
-        resolve({
-          address: { host: bound.address, port: bound.port },
-          close: () => new Promise((closed) => server.close(() => closed())),
-        });
+    return listen(at, net.createServer({ allowHalfOpen: true }, (socket) => accept(new NodeSocket(socket))));
+  },
+
+  listenTls(at: Address, identity: TlsServerIdentity, accept: (socket: TlsSocket) => void): Promise<Listener> {
+    /** Connections by their clients' ports, until they have finished TLS. */
+    const shakingHands = new Map<number | undefined, net.Socket>();
+    const server = tls.createServer({
+      key: identity.keyPem,
+      cert: pemOf(identity.certificate),
+      minVersion: "TLSv1.2",
+      handshakeTimeout: TLS_ACCEPT_TIMEOUT_MS,
+      // Relays resume no sessions: their clients must not be recognizable by a ticket.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    }, (socket) => {
+      shakingHands.delete(socket.remotePort);
+      accept(new NodeTlsSocket(socket, new Uint8Array(0)));
+    });
+    server.on("connection", (socket: net.Socket) => {
+      const port = socket.remotePort;
+      shakingHands.set(port, socket);
+      socket.on("close", () => {
+        if (shakingHands.get(port) === socket) shakingHands.delete(port);
       });
+    });
+    // A client that fails at TLS is nobody's concern; its socket must be closed all the same.
+    server.on("tlsClientError", (_, socket) => socket.destroy());
+    return listen(at, server, () => {
+      for (const socket of shakingHands.values()) socket.destroy();
     });
   },
 };
+
+/** `onClose` runs when the listener closes, before the last connection does. */
+function listen(at: Address, server: net.Server, onClose: () => void = () => {}): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(at, error)));
+    server.listen({ host: at.host, port: at.port }, () => {
+      server.removeAllListeners("error");
+      // Running out of descriptors while accepting must not end the process; the next accept may work.
+      server.on("error", () => {});
+      const bound = server.address() as net.AddressInfo;
+      resolve({
+        address: { host: bound.address, port: bound.port },
+        close: () =>
+          new Promise((closed) => {
+            server.close(() => closed());
+            onClose();
+          }),
+      });
+    });
+  });
+}
+
+function pemOf(certificate: Uint8Array): string {
+  const base64 = Buffer.from(certificate).toString("base64").replace(/.{64}(?=.)/g, "$&\n");
+  return `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`;
+}
 
 function address(host: string | undefined, port: number | undefined): Address | undefined {
   return host === undefined || port === undefined ? undefined : { host, port };

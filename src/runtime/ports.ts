@@ -33,8 +33,21 @@ export interface Socket extends Duplex {
 }
 
 export interface TlsSocket extends Socket {
-  /** The certificate the peer presented, in DER, to the byte. */
+  /** The certificate the peer presented, in DER, to the byte; empty where it presented none, as clients do. */
   readonly peerCertificate: Uint8Array;
+  /** Absent where the runtime cannot give it: Deno's TLS does not. */
+  readonly exportKeyingMaterial?: KeyingMaterialExporter;
+}
+
+/** `length` bytes that only the two ends of this TLS session can know (RFC 5705). */
+export type KeyingMaterialExporter = (length: number, label: string, context: Uint8Array) => Uint8Array;
+
+/** Who a TLS server says it is. */
+export interface TlsServerIdentity {
+  /** The private key as a PEM block, in PKCS #8. */
+  readonly keyPem: string;
+  /** In DER; the only certificate that clients are shown. */
+  readonly certificate: Uint8Array;
 }
 
 export interface Address {
@@ -62,6 +75,12 @@ export interface Network {
   connectTls(address: Address, options: ConnectOptions): Promise<TlsSocket>;
   /** Throws `listen`. */
   listenTcp(address: Address, accept: (socket: Socket) => void): Promise<Listener>;
+  /** As `listenTcp`, with TLS; `accept` gets those who finished its handshake. No certificate is asked of clients. */
+  listenTls(
+    address: Address,
+    identity: TlsServerIdentity,
+    accept: (socket: TlsSocket) => void,
+  ): Promise<Listener>;
 }
 
 /** One request as it goes over a connection that exists already. */

@@ -6,9 +6,9 @@ import { Deferred } from "../../src/base/deferred.ts";
 import type { DuplexHandlers } from "../../src/base/duplex.ts";
 import { type ErrorKind, isTunicError, TunicError } from "../../src/base/errors.ts";
 import { concat, equal } from "../../src/bytes/bytes.ts";
-import { utf8 } from "../../src/bytes/text.ts";
+import { toHex, utf8 } from "../../src/bytes/text.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
-import type { Address, Listener, Socket } from "../../src/runtime/ports.ts";
+import type { Address, Listener, Socket, TlsServerIdentity, TlsSocket } from "../../src/runtime/ports.ts";
 import { patterned } from "../support/scripted_relay.ts";
 import server from "../vectors/https_server.json" with { type: "json" };
 
@@ -193,6 +193,118 @@ describe("TLS", () => {
     controller.abort();
     await rejected;
     await end.ended.promise;
+  });
+});
+
+describe("a TLS listener", () => {
+  const identity: TlsServerIdentity = { keyPem: server.key, certificate: der };
+  const options = { timeoutMs: TIMEOUT_MS };
+
+  async function tlsPair(): Promise<{ near: TlsSocket; far: TlsSocket; listener: Listener }> {
+    const accepted = new Deferred<TlsSocket>();
+    const listener = await network.listenTls(HERE, identity, (socket) => accepted.resolve(socket));
+    closers.push(() => void listener.close());
+    const near = await network.connectTls(listener.address, options);
+    return { near, far: await accepted.promise, listener };
+  }
+
+  test("shows its certificate to the byte, asks for none, and knows both addresses", async () => {
+    const { near, far, listener } = await tlsPair();
+    assert.deepEqual(new Uint8Array(near.peerCertificate), der);
+    assert.equal(far.peerCertificate.length, 0);
+    assert.deepEqual(far.local, listener.address);
+    assert.deepEqual(far.remote, near.local);
+    near.destroy();
+    far.destroy();
+  });
+
+  test("carries data both ways, ends and closes", async () => {
+    const { near, far } = await tlsPair();
+    const [client, relay] = [new End(near), new End(far)];
+    const sent = patterned(300_000);
+    near.write(sent.subarray(0, 1000));
+    for (let at = 0; at < sent.length; at += 5140) far.write(sent.subarray(at, at + 5140));
+    assert.ok(equal(await client.got(sent.length), sent));
+    assert.ok(equal(await relay.got(1000), sent.subarray(0, 1000)));
+    near.end();
+    await relay.ended.promise;
+    far.end();
+    await Promise.all([client.closed.promise, relay.closed.promise]);
+    assert.deepEqual([client.closes, relay.closes], [1, 1]);
+  });
+
+  test("tells when a client goes away in the middle", async () => {
+    const { near, far } = await tlsPair();
+    new End(near);
+    const relay = new End(far);
+    near.destroy();
+    await Promise.race([relay.ended.promise, relay.closed.promise]);
+    far.destroy();
+    await relay.closed.promise;
+    assert.equal(relay.closes, 1);
+  });
+
+  test("gives both ends the same keying material, where the runtime gives any", async () => {
+    const [one, two] = [await tlsPair(), await tlsPair()];
+    const isDeno = "Deno" in globalThis;
+    for (const socket of [one.near, one.far, two.near, two.far]) {
+      assert.equal(socket.exportKeyingMaterial === undefined, isDeno, "what each runtime gives has changed");
+    }
+    if (!isDeno) {
+      const of = (socket: TlsSocket, label = "EXPORTER-test", context = Uint8Array.of(1), length = 32) =>
+        toHex(socket.exportKeyingMaterial!(length, label, context));
+      assert.equal(of(one.near).length, 64);
+      assert.equal(of(one.near), of(one.far));
+      assert.equal(of(two.near), of(two.far));
+      const different = [of(one.near), of(two.near), of(one.near, "EXPORTER-other"), of(one.near, undefined, der)];
+      assert.equal(new Set(different).size, different.length);
+      assert.equal(of(one.near, undefined, undefined, 50).length, 100);
+    }
+    for (const socket of [one.near, one.far, two.near, two.far]) socket.destroy();
+  });
+
+  test("outlives clients that speak no TLS, and those that hang up in its midst", async () => {
+    const accepted: TlsSocket[] = [];
+    const good = new Deferred<void>();
+    const listener = await network.listenTls(HERE, identity, (socket) => {
+      accepted.push(socket);
+      good.resolve();
+    });
+    for (const greeting of ["GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\x00\xff\x01", ""]) {
+      const client = new End(await network.connectTcp(listener.address, options));
+      client.socket.write(utf8(greeting));
+      if (!greeting.startsWith("G")) client.socket.end();
+      await Promise.race([client.ended.promise, client.closed.promise]);
+      client.socket.destroy();
+    }
+    assert.equal(accepted.length, 0);
+    const client = await network.connectTls(listener.address, options);
+    await good.promise;
+    client.destroy();
+    accepted[0]!.destroy();
+    await listener.close();
+  });
+
+  test("that is closed hangs up on those who have not finished TLS, and keeps the others", async () => {
+    const { near, far, listener } = await tlsPair();
+    const silent = new End(await network.connectTcp(listener.address, options));
+    // Behind the silent one, so that the listener knows of that.
+    (await network.connectTls(listener.address, options)).destroy();
+    const closed = listener.close();
+    await Promise.race([silent.ended.promise, silent.closed.promise]);
+    silent.socket.destroy();
+    await assert.rejects(network.connectTls(listener.address, options), isKind("connection"));
+    const end = new End(far);
+    near.write(utf8("still here"));
+    await end.got(10);
+    near.destroy();
+    far.destroy();
+    await closed;
+  });
+
+  test("on a port in use says so", async () => {
+    const listener = await listen(() => {});
+    await assert.rejects(network.listenTls(listener.address, identity, () => {}), isKind("listen", "port-in-use"));
   });
 });
 

@@ -1,7 +1,8 @@
 /**
  * One channel per relay, shared by every circuit that begins there; opened when first needed, closed when idle.
  */
-import { abortError, throwIfAborted, TunicError } from "../base/errors.ts";
+import { unlessAborted } from "../base/abort.ts";
+import { throwIfAborted, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { toHex } from "../bytes/text.ts";
 import type { Channel } from "../proto/channel.ts";
@@ -60,7 +61,7 @@ export class ChannelManager {
       opening = this.#connect(key, target).finally(() => this.#opening.delete(key));
       this.#opening.set(key, opening);
     }
-    return requireIdentity(await unlessAborted(opening, signal), target);
+    return requireIdentity(await unlessAborted(opening, signal, "open a channel"), target);
   }
 
   /** Closes every channel and ends attempts under way; the manager cannot be used again. */
@@ -92,6 +93,8 @@ export class ChannelManager {
       channel.close();
       throw this.#shutdown.signal.reason;
     }
+    // A relay may break the rules in the same breath as it finishes the handshake.
+    if (channel.closed) return channel;
     this.#open.set(key, channel);
     channel.events.on("closed", () => {
       if (this.#open.get(key) === channel) this.#open.delete(key);
@@ -110,14 +113,5 @@ function requireIdentity(channel: Channel, target: ChannelTarget): Channel {
     kind: "identity",
     code: "wrong-ed25519-identity",
     retry: "elsewhere",
-  });
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal, "open a channel"));
-    signal.addEventListener("abort", onAbort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }

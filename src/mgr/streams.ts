@@ -4,6 +4,7 @@
  * What helps follows C tor's client: a refused connection is the answer, an exit policy or a full relay means
  * another exit, a name that cannot be resolved or a silent exit is tried at three exits in all.
  */
+import { LinkedSignal } from "../base/abort.ts";
 import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import type { Circuit } from "../proto/circuit.ts";
@@ -36,7 +37,16 @@ const MAX_EXITS = 3;
 const MAX_ATTEMPTS = 10;
 
 /** What a failed attempt means for the next one. */
-type Verdict = "final" | "other-exit" | "other-circuit";
+type Verdict =
+  | "final"
+  /** Another exit, if there is one, may do better; three are asked. */
+  | "other-exit"
+  /** Another circuit, to whatever exit, may be quicker; three are tried. */
+  | "slow"
+  /** The exit has no room: others are asked, and it does not count. */
+  | "full"
+  /** The circuit was no good, which says nothing of the exit. */
+  | "other-circuit";
 
 export class StreamManager {
   readonly #options: StreamManagerOptions;
@@ -79,10 +89,10 @@ export class StreamManager {
   ): Promise<T> {
     const { runtime, circuits, requestTimeoutMs, circuitStreamTimeoutMs } = this.#options;
     using request = limited(runtime, requestTimeoutMs, signal, what);
-    const avoid = new Set<ManagedCircuit>();
-    let exits = 0;
+    const avoided = { circuits: new Set<ManagedCircuit>(), exits: [] as Uint8Array[] };
+    let failures = 0;
     for (let attempt = 1;; attempt++) {
-      const { managed, circuit } = await circuits.get({ destination, isolation }, avoid, request.signal);
+      const { managed, circuit } = await circuits.get({ destination, isolation }, avoided, request.signal);
       const timeoutMs = circuitStreamTimeoutMs ?? (attempt === 1 ? 10_000 : 15_000);
       using limit = limited(runtime, timeoutMs, request.signal, what);
       try {
@@ -91,10 +101,11 @@ export class StreamManager {
         throwIfAborted(request.signal, what);
         const error = toTunicError(cause, `Cannot ${what}`, { kind: "internal", code: "stream-defect" });
         const verdict = judge(error, managed, destination);
-        if (verdict === "other-exit") exits++;
-        if (verdict === "final" || exits >= MAX_EXITS || attempt >= MAX_ATTEMPTS) throw error;
+        if (verdict === "other-exit" || verdict === "full") avoided.exits.push(managed.exit);
+        if (verdict === "other-exit" || verdict === "slow") failures++;
+        if (verdict === "final" || failures >= MAX_EXITS || attempt >= MAX_ATTEMPTS) throw error;
         log.debug("Trying another circuit: {reason}", { reason: error.message });
-        avoid.add(managed);
+        avoided.circuits.add(managed);
       }
     }
   }
@@ -105,8 +116,10 @@ function judge(error: TunicError, managed: ManagedCircuit, destination: Destinat
   if (error.kind === "timeout") {
     // Whether exit or circuit is slow cannot be told; others should not have to find out.
     managed.retired = true;
-    return "other-exit";
+    return "slow";
   }
+  // The circuit has used up its stream numbers.
+  if (error.kind === "limit") managed.retired = true;
   if (error.kind === "resolve" || error.kind === "stream") {
     switch (error.context.reason) {
       case "EXITPOLICY":
@@ -115,7 +128,7 @@ function judge(error: TunicError, managed: ManagedCircuit, destination: Destinat
       case "HIBERNATING":
       case "RESOURCELIMIT":
         managed.retired = true;
-        return "other-circuit";
+        return "full";
     }
     return error.retry === "elsewhere" ? "other-exit" : "final";
   }
@@ -130,11 +143,9 @@ function limited(
   what: string,
 ): { readonly signal: AbortSignal } & Disposable {
   throwIfAborted(signal, what);
-  const controller = new AbortController();
-  const onAbort = (): void => controller.abort(signal!.reason);
-  signal?.addEventListener("abort", onAbort);
+  const link = new LinkedSignal(signal);
   const timer = runtime.timers.after(timeoutMs, () =>
-    controller.abort(
+    link.abort(
       new TunicError(`Cannot ${what}: no answer within ${timeoutMs} ms`, {
         kind: "timeout",
         code: "request-timeout",
@@ -142,10 +153,10 @@ function limited(
       }),
     ));
   return {
-    signal: controller.signal,
+    signal: link.signal,
     [Symbol.dispose]() {
       timer.cancel();
-      signal?.removeEventListener("abort", onAbort);
+      link[Symbol.dispose]();
     },
   };
 }

@@ -1,4 +1,5 @@
 /** Builds a circuit along a path and tells the guard manager what came of it (path-spec 2.4, guard-spec 4.7). */
+import { LinkedSignal } from "../../base/abort.ts";
 import { toTunicError, TunicError } from "../../base/errors.ts";
 import type { Circuit } from "../../proto/circuit.ts";
 import { ntorHandshake } from "../../proto/circuit_handshake.ts";
@@ -28,10 +29,7 @@ export async function buildCircuit(
   options: BuildOptions,
 ): Promise<Circuit> {
   const { runtime, channels, timeoutMs } = options;
-  const limit = new AbortController();
-  const onAbort = (): void => limit.abort(options.signal.reason);
-  options.signal.addEventListener("abort", onAbort);
-  if (options.signal.aborted) onAbort();
+  using limit = new LinkedSignal(options.signal);
   const timer = runtime.timers.after(timeoutMs, () =>
     limit.abort(
       new TunicError(`Cannot build a circuit: it was not complete within ${timeoutMs} ms`, {
@@ -61,6 +59,5 @@ export async function buildCircuit(
     throw reason;
   } finally {
     timer.cancel();
-    options.signal.removeEventListener("abort", onAbort);
   }
 }

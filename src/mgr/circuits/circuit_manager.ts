@@ -4,18 +4,20 @@
  * A circuit is clean until its first stream, whose isolation key it then keeps. Prediction is simple: what was
  * asked for in the last hour is asked for again, and the web is assumed at the start.
  */
-import { abortError, isTunicError, throwIfAborted, toTunicError, TunicError } from "../../base/errors.ts";
+import { unlessAborted } from "../../base/abort.ts";
+import { isTunicError, throwIfAborted, toTunicError, TunicError } from "../../base/errors.ts";
 import { Deferred } from "../../base/deferred.ts";
 import { Emitter } from "../../base/events.ts";
 import { logger } from "../../base/log.ts";
+import { equal } from "../../bytes/bytes.ts";
 import type { NetDir } from "../../netdir/net_dir.ts";
 import type { Circuit } from "../../proto/circuit.ts";
 import type { Runtime, Timer } from "../../runtime/ports.ts";
 import type { ChannelManager } from "../channels.ts";
-import type { Destination, PathSelector } from "../paths.ts";
+import type { Destination, Path, PathSelector } from "../paths.ts";
 import { Backoff } from "./backoff.ts";
 import { buildCircuit } from "./build_circuit.ts";
-import { type CircuitRequest, type CircuitState, ManagedCircuit } from "./managed_circuit.ts";
+import { type Avoided, type CircuitRequest, type CircuitState, ManagedCircuit } from "./managed_circuit.ts";
 
 const log = logger("circuits");
 
@@ -42,12 +44,20 @@ const CLEAN_CIRCUITS = 2;
 const MAX_UNUSED = 14;
 /** How long a port counts as predicted after it was asked for (C tor's PredictedPortsRelevanceTime). */
 const PREDICTION_MS = 60 * 60_000;
-/** What is predicted before anything was asked for. */
-const FIRST_PREDICTION = 443;
+/** What is predicted before anything was asked for, and from lookups. */
+const WEB_PORT = 443;
+/** Ports predicted at one time: those asked for last. */
+const MAX_PREDICTED = 32;
 /** How often ages are looked at. */
 const TICK_MS = 1_000;
 /** Streams on one circuit beyond which another is used. */
 const STREAMS_PER_CIRCUIT = 1_000;
+/** Between looks for a path where there was none. */
+const SHORTEST_PAUSE_MS = 100;
+/** Between circuits while built ones wait for a better guard; or else as many as the network is quick would be built. */
+const BETTER_GUARD_PAUSE_MS = 1_000;
+/** What requests are told that they cannot do. */
+const WHAT = "find a circuit";
 
 export class CircuitManager {
   readonly events: { on: Emitter<CircuitManagerEvents>["on"] };
@@ -57,14 +67,16 @@ export class CircuitManager {
   readonly #circuits = new Set<ManagedCircuit>();
   readonly #backoff: Backoff;
   readonly #shutdown = new AbortController();
-  /** When each port was last asked for, in monotonic milliseconds. */
+  /** Built, but not to be used unless better guards fail. */
+  readonly #waiting = new Set<Circuit>();
+  /** When each port was last asked for, in monotonic milliseconds; the latest at the end. */
   readonly #predicted = new Map<number, number>();
-  /** Resolves with the next view. */
-  #nextView = new Deferred<void>();
+  /** Resolves when there is something new for waiting requests: a view, a circuit, one circuit less. */
+  #news = new Deferred<void>();
   #nextId = 1;
   #timer: Timer | undefined;
-  /** Not before this moment are circuits built ahead of need. */
-  #prebuildAfterMs = 0;
+  /** No circuit is begun before this moment: the last ones failed. */
+  #launchAfterMs = 0;
 
   constructor(options: CircuitManagerOptions) {
     this.#options = options;
@@ -87,39 +99,53 @@ export class CircuitManager {
   /** There is a new view; the first one starts building ahead of need. */
   viewChanged(): void {
     if (this.#shutdown.signal.aborted) return;
-    this.#nextView.resolve();
-    this.#nextView = new Deferred();
+    this.#tellNews();
     if (this.#timer) return;
-    this.#predicted.set(FIRST_PREDICTION, this.#now());
+    this.#predict(WEB_PORT);
     this.#tick();
   }
 
   /**
-   * A circuit for `request`, open and claimed for its isolation key. Circuits in `avoid` are passed over. Tries other paths
-   * when building fails, with growing pauses, until `signal` aborts. Throws `no-path` at once if no relay can be the
-   * last hop.
+   * A circuit for `request`, open and claimed for its isolation key; nothing of `avoided`. Tries other paths when
+   * building fails, with growing pauses, until `signal` aborts. Throws `no-path` at once if no relay can be the last hop.
    */
   async get(
     request: CircuitRequest,
-    avoid: ReadonlySet<ManagedCircuit>,
+    avoided: Avoided,
     signal: AbortSignal,
   ): Promise<{ managed: ManagedCircuit; circuit: Circuit }> {
-    if (request.destination) this.#predicted.set(request.destination.port, this.#now());
-    for (;;) {
-      throwIfAborted(signal, "find a circuit");
-      this.#requireOpen();
-      const managed = this.#find(request, avoid) ?? await this.#launchFor(request, signal);
-      if (!managed) continue;
-      managed.claim(request.isolation, this.#now());
-      try {
-        return { managed, circuit: managed.circuit ?? await unlessAborted(managed.ready, signal) };
-      } catch (error) {
-        throwIfAborted(signal, "find a circuit");
-        if (error instanceof TunicError && error.kind === "closed") throw error;
-        await this.#pauseAfterFailure(signal);
-      } finally {
-        this.#scheduleTick(0);
+    this.#predict(request.destination?.port ?? WEB_PORT);
+    /** Why there is none yet. */
+    let obstacle: TunicError | undefined;
+    try {
+      for (;;) {
+        throwIfAborted(signal, WHAT);
+        this.#requireOpen();
+        let managed: ManagedCircuit | undefined;
+        try {
+          managed = this.#reserve(request, avoided);
+        } catch (error) {
+          obstacle = this.#noPath(error, request);
+          continue;
+        }
+        if (!managed) {
+          await this.#pause(signal);
+          continue;
+        }
+        try {
+          const circuit = managed.circuit ?? await unlessAborted(managed.ready, signal, WHAT);
+          managed.claim(this.#now());
+          return { managed, circuit };
+        } catch (error) {
+          managed.release();
+          throwIfAborted(signal, WHAT);
+          obstacle = toTunicError(error, "Cannot build a circuit", { kind: "internal", code: "build-defect" });
+        } finally {
+          this.#scheduleTick(0);
+        }
       }
+    } catch (error) {
+      throw obstacle && error === signal.reason && isTunicError(error, "timeout") ? explained(error, obstacle) : error;
     }
   }
 
@@ -134,7 +160,9 @@ export class CircuitManager {
     const reason = new TunicError("Cannot use a circuit: the client is closing", { kind: "closed", code: "closed" });
     this.#shutdown.abort(reason);
     this.#timer?.cancel();
+    this.#news.reject(reason);
     for (const managed of [...this.#circuits]) managed.circuit?.destroy(reason);
+    for (const circuit of [...this.#waiting]) circuit.destroy(reason);
     this.#emitter.clear();
   }
 
@@ -146,11 +174,49 @@ export class CircuitManager {
     if (this.#shutdown.signal.aborted) throw this.#shutdown.signal.reason;
   }
 
-  #find(request: CircuitRequest, avoid: ReadonlySet<ManagedCircuit>): ManagedCircuit | undefined {
+  /** Requests that wait look again at what there is. */
+  #tellNews(): void {
+    this.#news.resolve();
+    this.#news = new Deferred();
+  }
+
+  #predict(port: number): void {
+    this.#predicted.delete(port);
+    this.#predicted.set(port, this.#now());
+    if (this.#predicted.size > MAX_PREDICTED) this.#predicted.delete(this.#predicted.keys().next().value!);
+  }
+
+  /**
+   * A circuit that is, or will be, fit for `request`, reserved for its key in the same turn; `undefined` if none may be begun just
+   * now. Throws `no-path`.
+   */
+  #reserve(request: CircuitRequest, avoided: Avoided): ManagedCircuit | undefined {
+    let managed = this.#find(request, avoided);
+    if (!managed) {
+      const netdir = this.#options.netdir();
+      const building = this.#count((circuit) => circuit.state === "building");
+      if (!netdir || building >= this.#options.maxClientCircuitsPending || this.#now() < this.#launchAfterMs) {
+        return undefined;
+      }
+      managed = this.#launch(this.#choosePath(request, avoided.exits), netdir);
+    }
+    managed.reserve(request.isolation);
+    return managed;
+  }
+
+  #count(which: (managed: ManagedCircuit) => boolean): number {
+    let count = 0;
+    for (const managed of this.#circuits) if (which(managed)) count++;
+    return count;
+  }
+
+  #find(request: CircuitRequest, avoided: Avoided): ManagedCircuit | undefined {
+    const isAvoided = (managed: ManagedCircuit) =>
+      avoided.circuits.has(managed) || avoided.exits.some((rsaId) => equal(rsaId, managed.exit));
     let best: ManagedCircuit | undefined;
     let bestRank = Infinity;
     for (const managed of this.#circuits) {
-      if (avoid.has(managed) || !this.#suits(managed, request)) continue;
+      if (isAvoided(managed) || !this.#suits(managed, request)) continue;
       const rank = (managed.isolation === undefined ? 1 : 0) + (managed.state === "open" ? 0 : 2);
       if (rank >= bestRank) continue;
       best = managed;
@@ -172,33 +238,40 @@ export class CircuitManager {
     return dirtySinceMs !== undefined && this.#now() - dirtySinceMs >= this.#options.maxCircuitDirtinessMs;
   }
 
-  /** A new circuit for `request`; `undefined`, after a wait, if too many are being built. */
-  async #launchFor(request: CircuitRequest, signal: AbortSignal): Promise<ManagedCircuit | undefined> {
-    const netdir = this.#options.netdir();
-    if (!netdir) {
-      await unlessAborted(this.#nextView.promise, signal);
-      return undefined;
-    }
-    const building = [...this.#circuits].filter((managed) => managed.state === "building");
-    if (building.length >= this.#options.maxClientCircuitsPending) {
-      await unlessAborted(Promise.race(building.map(({ ready }) => ready.then(() => {}, () => {}))), signal);
-      return undefined;
-    }
+  /** Throws `no-path`. */
+  #choosePath({ destination }: CircuitRequest, without: readonly Uint8Array[]): Path {
+    const { paths } = this.#options;
+    const choose = (exclude: readonly Uint8Array[]) =>
+      destination ? paths.exitPath(destination, { exclude }) : paths.resolvePath({ exclude });
+    if (without.length === 0) return choose([]);
     try {
-      return this.#launch(request, netdir);
+      return choose(without);
     } catch (error) {
-      if (!isTunicError(error, "no-path") || error.code === "no-exit") throw error;
-      log.debug("No path at the moment: {reason}", { reason: error.message });
-      await this.#pauseAfterFailure(signal, error);
-      return undefined;
+      if (!isTunicError(error, "no-path")) throw error;
+      return choose([]);
     }
   }
 
-  /** Chooses a path and begins to build along it. Throws `no-path`. */
-  #launch(request: CircuitRequest, netdir: NetDir): ManagedCircuit {
-    const { runtime, channels, paths } = this.#options;
-    const { destination } = request;
-    const path = destination ? paths.exitPath(destination) : paths.resolvePath();
+  /** Exits are lacking for one port, which is final; guards for everybody, and for a while. */
+  #noPath(error: unknown, { destination }: CircuitRequest): TunicError {
+    if (!isTunicError(error, "no-path")) throw error;
+    if (error.code === "no-exit") {
+      if (destination) this.#predicted.delete(destination.port);
+      throw error;
+    }
+    log.debug("No path at the moment: {reason}", { reason: error.message });
+    this.#countFailure(SHORTEST_PAUSE_MS);
+    return error;
+  }
+
+  #countFailure(shortestMs = 0): void {
+    const pauseMs = Math.max(shortestMs, this.#backoff.failed());
+    this.#launchAfterMs = Math.max(this.#launchAfterMs, this.#now() + pauseMs);
+  }
+
+  /** Begins to build along `path`. */
+  #launch(path: Path, netdir: NetDir): ManagedCircuit {
+    const { runtime, channels } = this.#options;
     const managed = new ManagedCircuit(this.#nextId++, path, this.#now());
     this.#circuits.add(managed);
     this.#emitter.emit("circuit", { id: managed.id, state: "building", hops: 0 });
@@ -211,7 +284,7 @@ export class CircuitManager {
       onHop: (hops) => this.#emitter.emit("circuit", { id: managed.id, state: "building", hops }),
     });
     building.then((circuit) => this.#onBuilt(managed, circuit), (error) => {
-      this.#prebuildAfterMs = this.#now() + this.#backoff.failed();
+      this.#countFailure();
       this.#onClosed(
         managed,
         toTunicError(error, "Cannot build a circuit", { kind: "internal", code: "build-defect" }),
@@ -222,6 +295,12 @@ export class CircuitManager {
 
   #onBuilt(managed: ManagedCircuit, circuit: Circuit): void {
     const { guard } = managed.path;
+    // In the moment between its being built and our hearing of it.
+    if (this.#shutdown.signal.aborted) circuit.destroy(this.#shutdown.signal.reason);
+    if (circuit.closed) {
+      guard.onClosed();
+      return this.#onClosed(managed, circuit.closed);
+    }
     circuit.events.on("closed", () => guard.onClosed());
     if (guard.state === "waiting_for_better_guard") this.#wait(managed, circuit);
     else this.#open(managed, circuit);
@@ -237,9 +316,12 @@ export class CircuitManager {
       code: "waiting-for-better-guard",
       retry: "elsewhere",
     });
-    const { id, path, createdAtMs } = managed;
+    this.#launchAfterMs = Math.max(this.#launchAfterMs, this.#now() + BETTER_GUARD_PAUSE_MS);
     this.#onClosed(managed, error);
+    this.#waiting.add(circuit);
+    const { id, path, createdAtMs } = managed;
     const usable = await path.guard.usable;
+    this.#waiting.delete(circuit);
     if (circuit.closed) return;
     if (!usable || this.#shutdown.signal.aborted) return circuit.destroy(error);
     const again = new ManagedCircuit(id, path, createdAtMs);
@@ -253,7 +335,9 @@ export class CircuitManager {
       if (managed.streams === 0) this.#scheduleTick(0);
     });
     this.#backoff.succeeded();
+    this.#launchAfterMs = 0;
     managed.opened(circuit);
+    this.#tellNews();
     this.#emitter.emit("circuit", { id: managed.id, state: "open", hops: circuit.hops });
     this.#scheduleTick(0);
   }
@@ -262,17 +346,20 @@ export class CircuitManager {
     if (!this.#circuits.delete(managed)) return;
     managed.closed(error);
     this.#emitter.emit("circuit", { id: managed.id, state: "closed", hops: 0, error });
-    this.#scheduleTick(0);
+    // Another one is built at the next tick, not at once: a relay may close every circuit as soon as it is built.
+    this.#tellNews();
   }
 
-  async #pauseAfterFailure(signal: AbortSignal, error?: TunicError): Promise<void> {
-    // A failed build was counted when it failed; a path that cannot be chosen has not been.
-    const ms = error ? Math.max(100, this.#backoff.failed()) : Math.max(0, this.#prebuildAfterMs - this.#now());
-    if (ms === 0) return;
-    const { timers } = this.#runtime;
-    let timer: Timer | undefined;
-    const pause = new Promise<void>((resolve) => timer = timers.after(ms, resolve));
-    await unlessAborted(pause, signal).finally(() => timer?.cancel());
+  /** Until there is news, or circuits may be begun again. */
+  async #pause(signal: AbortSignal): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const gateMs = this.#launchAfterMs - this.#now();
+    const timer = gateMs > 0 ? this.#runtime.timers.after(gateMs, resolve) : undefined;
+    try {
+      await unlessAborted(Promise.race([this.#news.promise, over]), signal, WHAT);
+    } finally {
+      timer?.cancel();
+    }
   }
 
   /** Closes what is too old, builds what will be needed. */
@@ -305,47 +392,44 @@ export class CircuitManager {
     }
   }
 
-  get #unused(): number {
-    let count = 0;
-    for (const { isolation } of this.#circuits) if (isolation === undefined) count++;
-    return count;
-  }
-
   #prebuild(): void {
     const netdir = this.#options.netdir();
-    if (!netdir || this.#now() < this.#prebuildAfterMs) return;
+    if (!netdir) return;
+    let clean = this.#count((managed) => managed.isolation === undefined);
     for (const [port, askedAtMs] of this.#predicted) {
       if (this.#now() - askedAtMs > PREDICTION_MS) {
         this.#predicted.delete(port);
         continue;
       }
-      let ready = 0;
       // A name: what the web is asked for.
       const destination: Destination = { host: "", port };
       const request: CircuitRequest = { destination, isolation: "" };
-      for (const managed of this.#circuits) {
-        if (managed.isolation === undefined && this.#suits(managed, request)) ready++;
-      }
-      try {
-        for (; ready < CLEAN_CIRCUITS && this.#unused < MAX_UNUSED; ready++) this.#launch(request, netdir);
-      } catch (error) {
-        // Nobody waits for these; a request that needs such a circuit will hear of it.
-        if (isTunicError(error) && error.code === "no-exit") {
+      let ready = this.#count((managed) => managed.isolation === undefined && this.#suits(managed, request));
+      for (; ready < CLEAN_CIRCUITS && clean < MAX_UNUSED; ready++, clean++) {
+        if (this.#now() < this.#launchAfterMs) return;
+        try {
+          this.#launch(this.#choosePath(request, []), netdir);
+        } catch (error) {
+          // Nobody waits for these; a request that needs such a circuit will hear of it.
+          if (!isTunicError(error, "no-path") || error.code !== "no-exit") {
+            log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });
+            return this.#countFailure(TICK_MS);
+          }
           this.#predicted.delete(port);
-          continue;
+          break;
         }
-        log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });
-        this.#prebuildAfterMs = this.#now() + Math.max(TICK_MS, this.#backoff.failed());
       }
     }
   }
 }
 
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal, "find a circuit"));
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+/** A request's time is up; what took it is worth more than the number of seconds. */
+function explained(timeout: TunicError, obstacle: TunicError): TunicError {
+  const { kind, code, retry } = timeout;
+  return new TunicError(`${timeout.message}; what failed last: ${obstacle.message}`, {
+    kind,
+    code,
+    retry,
+    cause: obstacle,
   });
 }

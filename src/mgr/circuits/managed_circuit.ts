@@ -12,6 +12,13 @@ export interface CircuitRequest {
   readonly isolation: string;
 }
 
+/** What has failed a request already. */
+export interface Avoided {
+  readonly circuits: ReadonlySet<ManagedCircuit>;
+  /** RSA identities of exits; they are asked again only where there are no others. */
+  readonly exits: readonly Uint8Array[];
+}
+
 export type CircuitState = "building" | "open" | "closed";
 
 export class ManagedCircuit {
@@ -24,6 +31,8 @@ export class ManagedCircuit {
   #state: CircuitState = "building";
   #isolation: string | undefined;
   #dirtySinceMs: number | undefined;
+  /** Requests that wait for it. */
+  #reservations = 0;
   /** No new streams, for reasons learnt in use. */
   retired = false;
   /** Ports that the exit refused although its policy seemed to allow them. */
@@ -50,7 +59,7 @@ export class ManagedCircuit {
     return this.#state === "open" ? this.#circuit : undefined;
   }
 
-  /** Whom it belongs to; `undefined` while nobody has used it. */
+  /** Whom it belongs to; `undefined` while nobody uses it or waits for it. */
   get isolation(): string | undefined {
     return this.#isolation;
   }
@@ -60,13 +69,33 @@ export class ManagedCircuit {
     return this.#dirtySinceMs;
   }
 
+  /** RSA identity of the last hop. */
+  get exit(): Uint8Array {
+    return this.path.hops.at(-1)!.rsaId;
+  }
+
   get streams(): number {
     return this.#circuit?.streamCount ?? 0;
   }
 
-  /** Keeps the circuit for streams with this key. */
-  claim(isolation: string, nowMs: number): void {
+  /** Keeps the circuit for streams with this key until `claim` or `release`; it must not have another one. */
+  reserve(isolation: string): void {
+    if (this.#isolation !== undefined && this.#isolation !== isolation) {
+      throw new RangeError("a circuit cannot have two isolation keys");
+    }
     this.#isolation = isolation;
+    this.#reservations++;
+  }
+
+  /** Whoever reserved it has given up: unless somebody else has not, it is as good as new. */
+  release(): void {
+    this.#reservations--;
+    if (this.#reservations === 0 && this.#dirtySinceMs === undefined) this.#isolation = undefined;
+  }
+
+  /** Whoever reserved it uses it; the key is its own from now on. */
+  claim(nowMs: number): void {
+    this.#reservations--;
     this.#dirtySinceMs ??= nowMs;
   }
 

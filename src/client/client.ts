@@ -23,7 +23,7 @@ import { reverseLookupName } from "../wire/resolve_messages.ts";
 import type { RequestOptions, ResolvedAnswer, StreamBackend, StreamRequest } from "./backend.ts";
 import { Bootstrap, type BootstrapStatus } from "./bootstrap.ts";
 import { TorConnection } from "./byte_stream.ts";
-import { checkDestination, isInternalAddress } from "./destination.ts";
+import { checkConnected, checkDestination, isInternalAddress } from "./destination.ts";
 import { type FetchInit, torFetch } from "./fetch.ts";
 import { type ResolvedOptions, resolveOptions, type TorClientOptions } from "./options.ts";
 import { VERSION } from "./version.ts";
@@ -131,6 +131,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
         enforceDistinctSubnets: resolved.enforceDistinctSubnets,
         onChange: () => state.guards.save(() => guards.records),
       });
+      throwIfAborted(resolved.signal, "launch a client");
       const client = new TorClient(resolved, runtime, state, guards);
       client.#directory.start();
       return client;
@@ -195,6 +196,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
         signal,
         (both) => this.#streams.open({ host, port }, { isolation, signal: both }),
       );
+      this.#checkAnswer(stream);
       this.#openStreams.add(stream);
       this.#emitter.emit("stream", { id, state: "open" });
       stream.onClosed = (error) => {
@@ -276,6 +278,16 @@ export class TorClient implements StreamBackend, AsyncDisposable {
 
   #check(host: string): void {
     checkDestination(host, { rejectInternalAddresses: this.#options.clientRejectInternalAddresses });
+  }
+
+  #checkAnswer(stream: Stream): void {
+    if (!this.#options.clientDnsRejectInternalAddresses) return;
+    try {
+      checkConnected(stream.connectedAddress);
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
   }
 
   async #lookUp(name: string, isolation: string, signal: AbortSignal | undefined): Promise<ResolvedAnswer[]> {

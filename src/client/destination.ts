@@ -33,6 +33,18 @@ export function checkDestination(host: string, rules: DestinationRules): void {
   }
 }
 
+/**
+ * Throws `policy` "internal-answer" where an exit says that it connected to an address of no public network: it lies, or
+ * it was made to reach into a network of its own.
+ */
+export function checkConnected(address: string | undefined): void {
+  if (address === undefined || !isInternalAddress(address)) return;
+  throw new TunicError("Cannot open a stream: the exit says that it connected to an address of a private network", {
+    kind: "policy",
+    code: "internal-answer",
+  });
+}
+
 function refuse(kind: ErrorKind, code: string, detail: string): never {
   throw new TunicError(`Cannot connect: ${detail}`, { kind, code });
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isTunicError } from "../../src/base/errors.ts";
-import { checkDestination } from "../../src/client/destination.ts";
+import { checkConnected, checkDestination } from "../../src/client/destination.ts";
 
 /** The code of the refusal, or "allowed". */
 function verdict(host: string, rejectInternalAddresses = true): string {
@@ -54,5 +54,12 @@ describe("destinations", () => {
 
   test("need a name of a length that there can be", () => {
     for (const host of ["", ".", "a".repeat(256)]) assert.equal(verdict(host), "bad-host");
+  });
+
+  test("that an exit names afterwards must be public", () => {
+    for (const address of [undefined, "203.0.113.5", "2606:4700::1111"]) checkConnected(address);
+    for (const address of ["127.0.0.1", "10.0.0.1", "0.0.0.0", "::", "::1", "fe80::1", "::ffff:192.168.0.1"]) {
+      assert.throws(() => checkConnected(address), (error) => isTunicError(error) && error.code === "internal-answer");
+    }
   });
 });

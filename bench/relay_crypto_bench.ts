@@ -47,7 +47,7 @@ export class RelayCryptoBench {
   }
 
   seal(): Uint8Array {
-    return this.#client.seal(2, this.#plain, () => false, () => {});
+    return this.#client.seal(2, this.#plain);
   }
 
   /** A batch from the last hop, to be opened in the order they were made. */

@@ -19,18 +19,15 @@ import { EXTEND2, EXTENDED2, SENDME } from "../wire/circuit_messages.ts";
 import { CREATE2, CREATED2, DESTROY, DestroyReason, destroyReasonName, TRUNCATED } from "../wire/create_cells.ts";
 import { linkSpecifiersOf } from "../wire/link_specifier.ts";
 import {
-  RELAY_DATA_AT,
-  RELAY_DATA_LEN,
-  RELAY_PADDING_GAP,
   RelayCommand,
   relayCommand,
   relayCommandName,
   relayData,
   relayStreamId,
-  writeRelayHeader,
   writeRelayPayload,
 } from "../wire/relay_cell.ts";
 import type { HopHandshake } from "./circuit_handshake.ts";
+import { gatherData } from "./data_turn.ts";
 import { type CircuitFlowControl, FixedCircuitWindow } from "./flow_control.ts";
 import { ClientRelayCrypto, type OpenedCells } from "./relay_crypto.ts";
 import type { Stream } from "./stream.ts";
@@ -67,11 +64,6 @@ export interface CircuitEvents {
 
 /** Cells of RELAY_EARLY that a circuit may send (tor-spec 5.6). */
 const RELAY_EARLY_LIMIT = 8;
-/** Cells of DATA per turn: as many as one TLS record of 16 KiB holds. */
-const CELLS_PER_TURN = 31;
-/** Bytes left to random padding in a cell whose digest a SENDME must prove to know (proposal 289). */
-const UNPREDICTABLE_BYTES = 16;
-
 /** One hop's side of the conversation. */
 interface Hop {
   readonly flow: CircuitFlowControl;
@@ -225,8 +217,8 @@ export class Circuit {
   }
 
   /**
-   * Sends DATA of streams that have some, in turn, as far as the windows go and at most {@link CELLS_PER_TURN}
-   * cells. True if there is more to send.
+   * Sends DATA of streams that have some, in turn, as far as the windows go and one turn lasts. True if there is more
+   * to send.
    */
   takeTurn(scratch: Uint8Array): boolean {
     if (this.#error) return false;
@@ -239,38 +231,17 @@ export class Circuit {
   }
 
   #takeTurn(scratch: Uint8Array): boolean {
-    const first = this.#streams.nextReady();
-    if (!first) return false;
-    const hop = first.hop;
-    const flow = this.#hops[hop]!.flow;
-    const digestPoints: number[] = [];
-    const served = new Set<Stream>();
-    let count = 0;
-    for (let stream: Stream | undefined = first; stream; stream = this.#streams.nextReady()) {
-      if (stream.hop !== hop || count === CELLS_PER_TURN || flow.sendable === 0) break;
-      const at = count * PAYLOAD_LEN;
-      const isDigestPoint = flow.sent();
-      if (isDigestPoint) digestPoints.push(count);
-      const limit = isDigestPoint ? RELAY_DATA_LEN - RELAY_PADDING_GAP - UNPREDICTABLE_BYTES : RELAY_DATA_LEN;
-      const length = stream.takeData(scratch, at + RELAY_DATA_AT, limit);
-      writeRelayHeader(scratch, at, RelayCommand.DATA, stream.id, length);
-      this.#pad(scratch, at + RELAY_DATA_AT + length, at + PAYLOAD_LEN);
-      this.#streams.served(stream);
-      served.add(stream);
-      count++;
+    const { open } = this.#streams;
+    const hop = open.nextReady()?.hop;
+    if (hop === undefined) return false;
+    const { flow } = this.#hops[hop]!;
+    const turn = gatherData(hop, open, flow, this.#random, scratch);
+    if (turn.payloads.length > 0) {
+      this.#sink.sendPayloads(this.circId, CellCommand.RELAY, this.#crypto.seal(hop, turn.payloads, turn.points));
     }
-    if (count > 0) {
-      const sealed = this.#crypto.seal(
-        hop,
-        scratch.subarray(0, count * PAYLOAD_LEN),
-        (index) => digestPoints.includes(index),
-        (digest) => flow.expectDigest(digest),
-      );
-      this.#sink.sendPayloads(this.circId, CellCommand.RELAY, sealed);
-    }
-    for (const stream of served) stream.afterTurn();
+    for (const stream of turn.served) stream.afterTurn();
     // What the circuit's window stops goes on when a SENDME comes.
-    return !this.#error && this.#streams.anyReady && flow.sendable > 0;
+    return !this.#error && open.anyReady && flow.sendable > 0;
   }
 
   #lastHop(): number {
@@ -329,7 +300,7 @@ export class Circuit {
     const end = count * PAYLOAD_LEN;
     for (let at = 0; at < end && !this.#error;) {
       if (relayCommand(payloads, at) === RelayCommand.DATA) {
-        at = this.#streams.onData(hop, payloads, at, end);
+        at = this.#streams.open.onData(hop, payloads, at, end);
       } else {
         this.#onMessage(hop, relayCommand(payloads, at), relayStreamId(payloads, at), relayData(payloads, at));
         at += PAYLOAD_LEN;
@@ -340,7 +311,7 @@ export class Circuit {
   #onMessage(hop: number, command: number, streamId: number, data: Uint8Array): void {
     switch (command) {
       case RelayCommand.SENDME:
-        if (streamId !== 0) return this.#streams.onSendme(hop, streamId);
+        if (streamId !== 0) return this.#streams.open.onSendme(hop, streamId);
         return this.#onCircuitSendme(hop, data);
       case RelayCommand.END:
       case RelayCommand.CONNECTED:
@@ -365,7 +336,7 @@ export class Circuit {
   #onCircuitSendme(hop: number, data: Uint8Array): void {
     const sendme = decodeWith(SENDME, data);
     this.#hops[hop]!.flow.acknowledged(sendme.version === 1 ? sendme.digest : undefined);
-    if (this.#streams.anyReady) this.#sink.wantTurn(this);
+    if (this.#streams.open.anyReady) this.#sink.wantTurn(this);
   }
 
   #sendMessage(
@@ -381,14 +352,7 @@ export class Circuit {
     }
     const payload = new Uint8Array(PAYLOAD_LEN);
     writeRelayPayload(payload, 0, command, streamId, data, (count) => this.#random.random(count));
-    this.#sink.sendPayloads(this.circId, cell, this.#crypto.seal(hop, payload, () => false, () => {}));
-  }
-
-  /** Four zero bytes, then random ones (tor-spec 6.1). */
-  #pad(scratch: Uint8Array, start: number, end: number): void {
-    const randomAt = Math.min(start + RELAY_PADDING_GAP, end);
-    scratch.fill(0, start, randomAt);
-    if (randomAt < end) scratch.set(this.#random.random(end - randomAt), randomAt);
+    this.#sink.sendPayloads(this.circId, cell, this.#crypto.seal(hop, payload));
   }
 
   /** Closes the circuit because of what a relay did, or because of a defect of ours. */

@@ -6,7 +6,7 @@
  * sends what is queued, then END, and that closes both directions, as in C tor.
  */
 import { type Duplex, type DuplexHandlers, IGNORE } from "../base/duplex.ts";
-import { TunicError } from "../base/errors.ts";
+import type { TunicError } from "../base/errors.ts";
 import { StreamWindow } from "./flow_control.ts";
 
 /** What a stream needs of the circuit that carries it. */
@@ -14,8 +14,8 @@ export interface StreamCarrier {
   /** The stream has data and may send: `takeData` should be called when the circuit's turn comes. */
   streamReady(stream: Stream): void;
   sendStreamSendme(stream: Stream): void;
-  /** Sends END, if the far end has not sent one, and forgets the stream. */
-  endStream(stream: Stream): void;
+  /** Sends END, with a reason that follows from `error`, and forgets the stream. */
+  endStream(stream: Stream, error: TunicError | undefined): void;
 }
 
 /** Bytes that may wait in a stream before `write` asks for a pause: as much as the circuit takes in a few turns. */
@@ -118,7 +118,7 @@ export class Stream implements Duplex {
 
   destroy(error?: TunicError): void {
     if (this.#closed) return;
-    if (!this.#remoteEnd) this.#carrier.endStream(this);
+    if (!this.#remoteEnd) this.#carrier.endStream(this, error);
     this.#close(error);
   }
 
@@ -209,7 +209,7 @@ export class Stream implements Duplex {
   }
 
   #finish(): void {
-    if (!this.#remoteEnd) this.#carrier.endStream(this);
+    if (!this.#remoteEnd) this.#carrier.endStream(this, undefined);
     this.#close(undefined);
   }
 

@@ -43,7 +43,6 @@ function client(hops = keys()): ClientRelayCrypto {
 }
 
 const cell = (payloads: Uint8Array, index: number) => payloads.subarray(index * PAYLOAD_LEN, (index + 1) * PAYLOAD_LEN);
-const noDigest = { wanted: () => false, take: () => {} };
 
 /** Relays' ends of a circuit. */
 class Relays {
@@ -86,7 +85,7 @@ describe("sealing relay cells", () => {
       const sealed: Uint8Array[] = [];
       for (let i = 0; i < 51; i += size) {
         const batch = payloads.subarray(i * PAYLOAD_LEN, Math.min(i + size, 51) * PAYLOAD_LEN);
-        sealed.push(crypto.seal(2, batch, noDigest.wanted, noDigest.take));
+        sealed.push(crypto.seal(2, batch));
       }
       const whole = concat(...sealed);
       for (const { index, payload } of vector.cells) assert.equal(toHex(cell(whole, index)), payload, `cell ${index}`);
@@ -106,7 +105,10 @@ describe("sealing relay cells", () => {
         plain.set(random.random(5), i * PAYLOAD_LEN + RELAY_DATA_AT);
       }
       const digests: string[] = [];
-      const sealed = crypto.seal(hop, plain, (index) => index % 2 === 0, (digest) => digests.push(toHex(digest)));
+      const sealed = crypto.seal(hop, plain, {
+        isPoint: (_, at) => (at / PAYLOAD_LEN) % 2 === 0,
+        digest: (digest) => digests.push(toHex(digest)),
+      });
       const expected: string[] = [];
       for (let i = 0; i < count; i++) {
         let payload = cell(sealed, i);

@@ -104,6 +104,9 @@ export function resolveOptions(options: TorClientOptions = {}): ResolvedOptions 
   if (testing && !own) {
     throw wrong("testingTorNetwork", "true without directoryAuthorities", "a network of your own to test on");
   }
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw wrong("signal", typeof options.signal, "an AbortSignal");
+  }
   const dnsReject = boolean(options, "clientDnsRejectInternalAddresses", !testing);
   if (!dnsReject && !own) {
     throw wrong("clientDnsRejectInternalAddresses", "false on the public network", "true, or directoryAuthorities");
@@ -128,7 +131,7 @@ export function resolveOptions(options: TorClientOptions = {}): ResolvedOptions 
     circuitStreamTimeoutMs: duration(options, "circuitStreamTimeoutMs", 1),
     socksTimeoutMs: duration(options, "socksTimeoutMs", 1) ?? 2 * MINUTE_MS,
     maxClientCircuitsPending: whole(options, "maxClientCircuitsPending", 1, 1024) ?? 32,
-    longLivedPorts: options.longLivedPorts ? ports(options.longLivedPorts) : DEFAULT_LONG_LIVED_PORTS,
+    longLivedPorts: options.longLivedPorts === undefined ? DEFAULT_LONG_LIVED_PORTS : ports(options.longLivedPorts),
     runtime: options.runtime,
     signal: options.signal,
   });
@@ -197,6 +200,7 @@ function whole(options: TorClientOptions, name: NamesOf<number>, min: number, ma
 }
 
 function ports(list: readonly number[]): readonly number[] {
+  if (!Array.isArray(list)) throw wrong("longLivedPorts", typeof list, "a list of ports");
   for (const port of list) {
     if (!(Number.isInteger(port) && port >= 1 && port <= 65535)) {
       throw wrong("longLivedPorts", String(port), "ports from 1 to 65535");
@@ -207,6 +211,7 @@ function ports(list: readonly number[]): readonly number[] {
 
 function checkAuthorities(list: readonly DirectoryAuthority[]): void {
   const name = "directoryAuthorities";
+  if (!Array.isArray(list)) throw wrong(name, typeof list, "a list");
   if (list.length === 0) throw wrong(name, "an empty list", "at least one authority");
   const seen = new Set<string>();
   for (const { nickname, address, ipv6, rsaId, v3ident } of list) {

@@ -77,6 +77,9 @@ describe("options", () => {
     "no circuits": { maxClientCircuitsPending: 0 },
     "half a circuit": { maxClientCircuitsPending: 1.5 },
     "a port too high": { longLivedPorts: [22, 65536] },
+    "one port for a list": { longLivedPorts: 22 },
+    "one authority for a list": { directoryAuthorities: AUTHORITY },
+    "a signal that is none": { signal: 5 },
     "an empty data directory": { dataDirectory: "" },
   };
   for (const [name, options] of Object.entries(wrong)) {

@@ -188,6 +188,9 @@ describe("configuration", () => {
     ]);
     assert.match(refusals[0]!.message, /^Cannot run with torrc:1: Socks5Proxy is not supported yet/);
     assert.match(warnings[0]!, /^torrc:3: Bridge/);
+    for (const line of ["FascistFirewall 1", "ReachableAddresses *:443", "ReachableORAddresses reject 18.0.0.0/8"]) {
+      assert.equal(read(line).refusals.length, 1, line);
+    }
   });
 
   test("flags and addresses of SocksPort that deserve a warning", () => {

@@ -56,7 +56,10 @@ const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
   bug_31495_1: ["UseBridges"],
   bug_31495_2: ["UseBridges"],
   bug_31495_3: ["UseBridges"],
-  large_1: ["DisableNetwork", "FascistFirewall", "OutboundBindAddress", "OutboundBindAddressOR", "Socks5Proxy"],
+  large_1: [
+    ...["DisableNetwork", "FascistFirewall", "OutboundBindAddress", "OutboundBindAddressOR", "ReachableAddresses"],
+    ...["ReachableDirAddresses", "ReachableORAddresses", "Socks5Proxy"],
+  ],
 };
 
 /** Numbers in the smallest unit, lists in parts: C tor prints "10 GB" as bytes. */

@@ -21,17 +21,26 @@ import {
   VAR_CELL_HEADER_LEN,
   writeCellHeader,
 } from "../wire/cell.ts";
-import { type CellSink, Circuit } from "./circuit.ts";
+import type { CellSink, ChannelCircuit } from "./channel_circuit.ts";
+import { Circuit } from "./circuit.ts";
 import type { LinkInfo } from "./link_handshake.ts";
 
 const log = logger("channel");
 
-export interface ChannelOptions {
+export interface ChannelOptions<Link> {
   readonly runtime: Runtime;
   readonly socket: TlsSocket;
-  readonly link: LinkInfo;
+  /** What the link handshake found out, and the bytes that came behind it. */
+  readonly link: Link;
+  /** Whether we opened the connection, which decides who uses which circuit numbers (tor-spec 5.1.1). */
+  readonly isInitiator: boolean;
   /** Closes the channel after this long without a circuit. */
   readonly idleTimeoutMs: number;
+  /**
+   * Makes a circuit that the other side asks for by `command`, CREATE_FAST or CREATE2, under a number that is free;
+   * without it, as in a client, circuits are asked for on our side only. The answer is the circuit's own to send.
+   */
+  readonly accept?: (sink: CellSink, circId: number, command: number, payload: Uint8Array) => ChannelCircuit;
 }
 
 export interface ChannelEvents {
@@ -64,15 +73,16 @@ interface Outgoing {
 
 /** A circuit on the channel, with the RELAY payloads gathered for it in this turn. */
 interface Entry {
-  readonly circuit: Circuit;
+  readonly circuit: ChannelCircuit;
   batch: Uint8Array | undefined;
   filled: number;
 }
 
-export class Channel implements CellSink {
-  readonly link: LinkInfo;
+export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> implements CellSink {
+  readonly link: Link;
   readonly events: { on: Emitter<ChannelEvents>["on"] };
   readonly #emitter = new Emitter<ChannelEvents>();
+  readonly #options: ChannelOptions<Link>;
   readonly #runtime: Runtime;
   readonly #socket: TlsSocket;
   readonly #idleTimeoutMs: number;
@@ -89,7 +99,7 @@ export class Channel implements CellSink {
   #flushing = false;
   #blocked = false;
   /** Circuits that want turns, in the order they get them. */
-  readonly #wanting = new Set<Circuit>();
+  readonly #wanting = new Set<ChannelCircuit>();
   readonly #scratch = new Uint8Array(BATCH_LENGTH);
 
   #idle: Timer | undefined;
@@ -97,7 +107,8 @@ export class Channel implements CellSink {
   #closed = false;
   #error: TunicError | undefined;
 
-  constructor(options: ChannelOptions) {
+  constructor(options: ChannelOptions<Link>) {
+    this.#options = options;
     this.#runtime = options.runtime;
     this.#socket = options.socket;
     this.link = options.link;
@@ -133,14 +144,16 @@ export class Channel implements CellSink {
     return this.#outgoingCells * CELL_LEN + this.#socket.queued;
   }
 
-  /** A circuit with no hops yet. Throws `connection` on a closed channel. */
+  /** A client's circuit with no hops yet. Throws `connection` on a closed channel. */
   newCircuit(circuitWindow: number): Circuit {
+    return this.register((circId) => new Circuit({ sink: this, circId, random: this.#runtime, circuitWindow }));
+  }
+
+  /** A circuit of our side under a new number. Throws `connection` on a closed channel. */
+  register<C extends ChannelCircuit>(make: (circId: number) => C): C {
     if (this.#closed) throw this.#error ?? channelClosed("it was closed");
-    const circId = this.#newCircId();
-    const circuit = new Circuit({ sink: this, circId, random: this.#runtime, circuitWindow });
-    this.#circuits.set(circId, { circuit, batch: undefined, filled: 0 });
-    this.#idle?.cancel();
-    this.#idle = undefined;
+    const circuit = make(this.#newCircId());
+    this.#add(circuit);
     return circuit;
   }
 
@@ -168,17 +181,23 @@ export class Channel implements CellSink {
     this.#schedule();
   }
 
-  wantTurn(circuit: Circuit): void {
+  wantTurn(circuit: ChannelCircuit): void {
     this.#wanting.add(circuit);
     this.#schedule();
   }
 
-  release(circuit: Circuit): void {
+  release(circuit: ChannelCircuit): void {
     const entry = this.#circuits.get(circuit.circId);
     if (entry) this.#recycle(entry);
     this.#circuits.delete(circuit.circId);
     this.#wanting.delete(circuit);
     if (this.#circuits.size === 0) this.#watchIdle();
+  }
+
+  #add(circuit: ChannelCircuit): void {
+    this.#circuits.set(circuit.circId, { circuit, batch: undefined, filled: 0 });
+    this.#idle?.cancel();
+    this.#idle = undefined;
   }
 
   #watchIdle(): void {
@@ -289,20 +308,40 @@ export class Channel implements CellSink {
         return;
       case CellCommand.CREATED2:
       case CellCommand.CREATED_FAST:
-      case CellCommand.DESTROY: {
-        const entry = this.#circuits.get(circId);
-        if (!entry) return;
-        // Cells keep their order: what came before a DESTROY is delivered before it.
-        this.#deliverBatch(entry);
-        const payloadAt = at + CELL_HEADER_LEN;
-        return entry.circuit.onCell(command, bytes.subarray(payloadAt, at + length));
-      }
+      case CellCommand.DESTROY:
+        return this.#onCircuitCell(circId, command, bytes.subarray(at + CELL_HEADER_LEN, at + length));
+      case CellCommand.RELAY_EARLY:
+        // It goes towards relays only: towards a client it would mark a path (tor-spec 5.6).
+        if (!this.#options.accept) break;
+        return this.#onCircuitCell(circId, command, bytes.subarray(at + CELL_HEADER_LEN, at + length));
+      case CellCommand.CREATE_FAST:
+      case CellCommand.CREATE2:
+        if (!this.#options.accept) break;
+        return this.#onCreate(circId, command, bytes.subarray(at + CELL_HEADER_LEN, at + length));
+      case CellCommand.PADDING_NEGOTIATE:
+        if (!this.#options.accept) break;
+        return;
       default:
-        // What a later version may send is dropped (tor-spec 3). Of the known cells none may come; RELAY_EARLY, which
-        // goes towards relays only, would mark a path (5.6).
+        // What a later version may send is dropped (tor-spec 3).
         if (!KNOWN_COMMANDS.has(command)) return;
-        throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
     }
+    throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
+  }
+
+  #onCircuitCell(circId: number, command: number, payload: Uint8Array): void {
+    const entry = this.#circuits.get(circId);
+    if (!entry) return;
+    // Cells keep their order: what came before a DESTROY is delivered before it.
+    this.#deliverBatch(entry);
+    entry.circuit.onCell(command, payload);
+  }
+
+  #onCreate(circId: number, command: number, payload: Uint8Array): void {
+    const isInitiators = circId >>> 31 === 1;
+    if (circId === 0 || isInitiators === this.#options.isInitiator || this.#circuits.has(circId)) {
+      throw violation("circuit-number", `a ${cellCommandName(command)} cell with a number that is not to be used`);
+    }
+    this.#add(this.#options.accept!(this, circId, command, payload));
   }
 
   #gather(entry: Entry, bytes: Uint8Array, payloadAt: number): void {
@@ -368,12 +407,13 @@ export class Channel implements CellSink {
     this.#emitter.clear();
   }
 
-  /** A random number with the highest bit set, as the side that opened the connection uses (tor-spec 5.1.1). */
+  /** A random number, with the highest bit set if we opened the connection (tor-spec 5.1.1). */
   #newCircId(): number {
     for (;;) {
       const [a, b, c, d] = this.#runtime.random(4);
-      const circId = ((0x80 | a!) << 24 | b! << 16 | c! << 8 | d!) >>> 0;
-      if (!this.#circuits.has(circId)) return circId;
+      const first = this.#options.isInitiator ? a! | 0x80 : a! & 0x7f;
+      const circId = (first << 24 | b! << 16 | c! << 8 | d!) >>> 0;
+      if (circId !== 0 && !this.#circuits.has(circId)) return circId;
     }
   }
 }

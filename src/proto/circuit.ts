@@ -26,6 +26,7 @@ import {
   relayStreamId,
   writeRelayPayload,
 } from "../wire/relay_cell.ts";
+import type { CellSink, ChannelCircuit } from "./channel_circuit.ts";
 import type { HopHandshake } from "./circuit_handshake.ts";
 import { gatherData } from "./data_turn.ts";
 import { type CircuitFlowControl, FixedCircuitWindow } from "./flow_control.ts";
@@ -35,17 +36,6 @@ import { StreamTable } from "./stream_table.ts";
 import type { CircuitTarget } from "./target.ts";
 
 const log = logger("circuit");
-
-/** What a circuit needs of the channel under it. */
-export interface CellSink {
-  sendCell(circId: number, command: number, payload: Uint8Array): void;
-  /** Payloads that lie one after the other, each to go out as a cell. */
-  sendPayloads(circId: number, command: number, payloads: Uint8Array): void;
-  /** Asks for turns: {@link Circuit.takeTurn} is called until it answers false. */
-  wantTurn(circuit: Circuit): void;
-  /** The circuit is over; its number may be used again. */
-  release(circuit: Circuit): void;
-}
 
 export interface CircuitOptions {
   readonly sink: CellSink;
@@ -69,7 +59,7 @@ interface Hop {
   readonly flow: CircuitFlowControl;
 }
 
-export class Circuit {
+export class Circuit implements ChannelCircuit {
   readonly circId: number;
   readonly events: { on: Emitter<CircuitEvents>["on"] };
   readonly #emitter = new Emitter<CircuitEvents>();

@@ -1,21 +1,26 @@
 /**
- * The link handshake as its initiator, a client that does not authenticate (tor-spec 4).
+ * The link handshake as its initiator (tor-spec 4): a client, which does not say who it is, or a relay, which
+ * authenticates.
  *
  * VERSIONS go both ways, then the responder sends CERTS, AUTH_CHALLENGE and NETINFO. As soon as its certificates
- * are found good it gets our NETINFO, as from C tor. A stepper: bytes in, bytes to send out, no sockets.
+ * are found good it gets a client's NETINFO, as from C tor; a relay waits for the challenge and answers it.
  */
-import { TunicError } from "../base/errors.ts";
+import { concat } from "../bytes/bytes.ts";
 import { decodeWith, encodeWith } from "../bytes/codec.ts";
+import { RunningDigest, sha256 } from "../crypto/digest.ts";
 import type { Address } from "../runtime/ports.ts";
-import { CellCommand, EARLY_CIRCID_LEN, fixedCell, variableCell } from "../wire/cell.ts";
-import { type ExpectedIdentities, type ProvenIdentities, verifyResponderCerts } from "../wire/cert_chain.ts";
-import { AUTH_CHALLENGE, CERTS, NETINFO, VERSIONS } from "../wire/link_cells.ts";
-import { type LinkCell, LinkSequence, type LinkStates } from "./link_sequence.ts";
-
-export type LinkVersion = 4 | 5;
-
-/** The link versions spoken here. */
-export const LINK_VERSIONS: readonly LinkVersion[] = [4, 5];
+import { CellCommand, fixedCell, variableCell } from "../wire/cell.ts";
+import {
+  type ExpectedIdentities,
+  type ProvenIdentities,
+  type ProvenKeys,
+  verifyResponderCerts,
+} from "../wire/cert_chain.ts";
+import { AUTH_NONCE_LENGTH, signLink, TLS_SECRETS_LABEL, TLS_SECRETS_LENGTH } from "../wire/link_authentication.ts";
+import { AUTH_CHALLENGE, AUTHENTICATE, AuthType, CERTS, NETINFO } from "../wire/link_cells.ts";
+import type { LinkAuthentication } from "./link_identity.ts";
+import { LinkParty, type OpenLink, versionsCell } from "./link_party.ts";
+import type { LinkCell, LinkStates } from "./link_sequence.ts";
 
 export interface LinkHandshakeOptions {
   /** The certificate that the relay showed in TLS, in DER. */
@@ -26,27 +31,14 @@ export interface LinkHandshakeOptions {
   now(): number;
   /** Where the relay was reached; it is told so. */
   readonly peerAddress: Address;
+  /** What a relay authenticates with, if the responder lets it; clients have none. */
+  readonly authentication?: LinkAuthentication | undefined;
 }
 
-/** What a finished handshake has found out. */
-export interface LinkInfo extends ProvenIdentities {
-  readonly linkVersion: LinkVersion;
-  /**
-   * The local clock minus the relay's: positive where the local one is ahead. `undefined` where the relay did not
-   * tell its time, or the handshake took so long that it says little.
-   */
-  readonly clockSkewMs: number | undefined;
-  /** Our address as the relay sees it, which may be a lie; wrap it before it is logged. */
-  readonly ownAddress: string | undefined;
-  /** Bytes that came after the handshake: the first cells of the open link. */
-  readonly rest: Uint8Array;
-}
-
-export interface LinkProgress {
-  /** Bytes to send now. */
-  readonly send?: Uint8Array;
-  /** Set once, when the link is open; what is in `send` goes out all the same. */
-  readonly done?: LinkInfo;
+/** What an initiator has found out. */
+export interface LinkInfo extends OpenLink, ProvenIdentities {
+  /** Whether the responder was told who we are. */
+  readonly authenticated: boolean;
 }
 
 type State = "waiting for VERSIONS" | "waiting for CERTS" | "waiting for AUTH_CHALLENGE" | "waiting for NETINFO";
@@ -77,92 +69,76 @@ const RESPONDER_SENDS: LinkStates<State> = {
   ]),
 };
 
-/** A handshake that took longer says nothing about the relay's clock (as in C tor). */
-const SKEW_LIMIT_MS = 180_000;
-
-export class LinkHandshake {
+export class LinkHandshake extends LinkParty<State, LinkInfo> {
   readonly #options: LinkHandshakeOptions;
-  readonly #sequence = new LinkSequence<State>(RESPONDER_SENDS, "waiting for VERSIONS");
-  #startedAt = 0;
-  #over = false;
-  #linkVersion: LinkVersion | undefined;
-  #identities: ProvenIdentities | undefined;
+  /** What the responder sent; only who authenticates must know it. */
+  readonly #responderLog: RunningDigest | undefined;
+  #peer: ProvenKeys | undefined;
+  #authenticated = false;
 
   constructor(options: LinkHandshakeOptions) {
+    const log = options.authentication && new RunningDigest("sha256");
+    super(() => options.now(), RESPONDER_SENDS, "waiting for VERSIONS", log);
     this.#options = options;
+    this.#responderLog = log;
   }
 
   /** What to send first. */
   start(): Uint8Array {
-    this.#startedAt = this.#options.now();
-    return variableCell(0, CellCommand.VERSIONS, encodeWith(VERSIONS, LINK_VERSIONS), EARLY_CIRCID_LEN);
+    return versionsCell();
   }
 
-  /**
-   * Takes what the relay sent, cut up however. Throws `protocol` or `malformed` for a cell that is out of place or
-   * ill-formed, and whatever `verifyResponderCerts` throws; the link is then to be closed and the handshake is over.
-   */
-  step(bytes: Uint8Array): LinkProgress {
-    if (this.#over) {
-      throw new TunicError("Cannot step the link handshake: it is over", { kind: "internal", code: "handshake-over" });
-    }
-    // Taken back where nothing was thrown and the link is not open yet.
-    this.#over = true;
-    this.#sequence.push(bytes);
-    const progress: { send?: Uint8Array; done?: LinkInfo } = {};
-    for (let cell = this.#sequence.next(); cell; cell = this.#sequence.next()) {
-      if (cell.command === CellCommand.NETINFO) progress.done = this.#finish(cell);
-      else progress.send = this.#take(cell) ?? progress.send;
-    }
-    this.#over = progress.done !== undefined;
-    return progress;
-  }
-
-  /** Takes a cell other than the last; the answer is what to send. */
-  #take(cell: LinkCell): Uint8Array | undefined {
+  protected override take(cell: LinkCell): Uint8Array | undefined {
     switch (cell.command) {
-      case CellCommand.VERSIONS:
-        this.#linkVersion = chooseVersion(decodeWith(VERSIONS, cell.payload));
-        return undefined;
       case CellCommand.CERTS: {
-        const { peerCertificate, expected, peerAddress } = this.#options;
+        const { peerCertificate, expected, authentication } = this.#options;
         const evidence = { tlsCertificate: peerCertificate, expected, now: this.#options.now() };
-        this.#identities = verifyResponderCerts(decodeWith(CERTS, cell.payload), evidence);
-        // A client tells neither its time nor its addresses.
-        const netinfo = { timestamp: 0, otherAddress: peerAddress.host, myAddresses: [] };
-        return fixedCell(0, CellCommand.NETINFO, encodeWith(NETINFO, netinfo));
+        this.#peer = verifyResponderCerts(decodeWith(CERTS, cell.payload), evidence);
+        return authentication ? undefined : this.#netinfo(0, []);
+      }
+      case CellCommand.AUTH_CHALLENGE: {
+        // A challenge that is never answered must still be one.
+        const { methods } = decodeWith(AUTH_CHALLENGE, cell.payload);
+        const { authentication } = this.#options;
+        if (!authentication) return undefined;
+        const netinfo = this.#netinfo(Math.floor(this.#options.now() / 1000), authentication.ownAddresses);
+        if (!methods.includes(AuthType.ED25519_SHA256_RFC5705)) return netinfo;
+        this.#authenticated = true;
+        return concat(...this.#authenticate(authentication), netinfo);
       }
       default:
-        // A challenge that a client never answers must still be one.
-        decodeWith(AUTH_CHALLENGE, cell.payload);
         return undefined;
     }
   }
 
-  #finish(cell: LinkCell): LinkInfo {
-    const { timestamp, otherAddress } = decodeWith(NETINFO, cell.payload);
-    const now = this.#options.now();
-    const tells = timestamp !== 0 && Math.abs(now - this.#startedAt) < SKEW_LIMIT_MS;
-    // The table lets NETINFO come only after VERSIONS and CERTS.
-    return {
-      ...this.#identities!,
-      linkVersion: this.#linkVersion!,
-      clockSkewMs: tells ? now - timestamp * 1000 : undefined,
-      ownAddress: otherAddress,
-      rest: this.#sequence.rest(),
-    };
+  protected override opened(link: OpenLink): LinkInfo {
+    // The table lets NETINFO come only after CERTS.
+    const { rsaId, ed25519Id } = this.#peer!;
+    return { ...link, rsaId, ed25519Id, authenticated: this.#authenticated };
   }
-}
 
-/** The highest version that both sides speak (tor-spec 4.1). */
-function chooseVersion(theirs: readonly number[]): LinkVersion {
-  const shared = LINK_VERSIONS.filter((version) => theirs.includes(version));
-  const highest = shared.at(-1);
-  if (highest !== undefined) return highest;
-  const found = `the relay speaks ${theirs.join(", ") || "none"}, expected ${LINK_VERSIONS.join(" or ")}`;
-  throw new TunicError(`Cannot set up the link: no link version in common: ${found}`, {
-    kind: "protocol",
-    code: "no-common-link-version",
-    retry: "elsewhere",
-  });
+  /** CERTS and AUTHENTICATE. */
+  #authenticate({ identity, exportKeyingMaterial, random }: LinkAuthentication): Uint8Array[] {
+    const peer = this.#peer!;
+    const certs = variableCell(0, CellCommand.CERTS, encodeWith(CERTS, identity.initiatorCerts));
+    const facts = {
+      initiatorRsaKey: identity.rsaKeySha256,
+      responderRsaKey: peer.rsaKeySha256,
+      initiatorEd25519Id: identity.ed25519Id,
+      responderEd25519Id: peer.ed25519Id,
+      responderLog: this.#responderLog!.peek(),
+      initiatorLog: sha256(versionsCell(), certs),
+      tlsCertificate: sha256(this.#options.peerCertificate),
+      tlsSecrets: exportKeyingMaterial(TLS_SECRETS_LENGTH, TLS_SECRETS_LABEL, identity.ed25519Id),
+    };
+    const authentication = signLink(facts, random(AUTH_NONCE_LENGTH), identity.authKey);
+    const value = { type: AuthType.ED25519_SHA256_RFC5705, authentication };
+    return [certs, variableCell(0, CellCommand.AUTHENTICATE, encodeWith(AUTHENTICATE, value))];
+  }
+
+  /** Clients tell neither their time nor their addresses. */
+  #netinfo(timestamp: number, myAddresses: readonly string[]): Uint8Array {
+    const netinfo = { timestamp, otherAddress: this.#options.peerAddress.host, myAddresses };
+    return fixedCell(0, CellCommand.NETINFO, encodeWith(NETINFO, netinfo));
+  }
 }

@@ -6,6 +6,7 @@
  * known here, so that both ends of a link can share it.
  */
 import { TunicError } from "../base/errors.ts";
+import type { RunningDigest } from "../crypto/digest.ts";
 import {
   CellCommand,
   cellCommandName,
@@ -32,10 +33,12 @@ const MAX_PAYLOADS: ReadonlyMap<number, number> = new Map([
   [CellCommand.VERSIONS, 256],
   [CellCommand.CERTS, 16 * 1024],
   [CellCommand.AUTH_CHALLENGE, 1024],
+  [CellCommand.AUTHENTICATE, 1024],
 ]);
 
 export class LinkSequence<S extends string> {
   readonly #states: LinkStates<S>;
+  readonly #log: RunningDigest | undefined;
   #state: S | "open";
   #circIdLen = EARLY_CIRCID_LEN;
   /** Bytes that came and were not taken yet are from `#at` to `#end`. */
@@ -44,9 +47,11 @@ export class LinkSequence<S extends string> {
   #end = 0;
   #taken = 0;
 
-  constructor(states: LinkStates<S>, start: S) {
+  /** `log` takes the bytes of all cells but AUTHENTICATE, as that is to contain it. */
+  constructor(states: LinkStates<S>, start: S, log?: RunningDigest) {
     this.#states = states;
     this.#state = start;
+    this.#log = log;
   }
 
   /** Adds bytes that came. */
@@ -79,6 +84,7 @@ export class LinkSequence<S extends string> {
       const payloadAt = commandAt + (isVariableLength(command) ? 3 : 1);
       this.#checkHeader(command, this.#at + length - payloadAt, length);
       if (this.#at + length > this.#end) return undefined;
+      if (command !== CellCommand.AUTHENTICATE) this.#log?.update(this.#buffer.subarray(this.#at, this.#at + length));
       const payload = this.#buffer.slice(payloadAt, this.#at + length);
       this.#at += length;
       this.#taken += length;

@@ -1,9 +1,10 @@
 /** Opens a channel to a relay: TLS, then the link handshake, with one limit of time for both (tor-spec 2 and 4). */
-import { Deferred } from "../base/deferred.ts";
-import { abortError, isTunicError, throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
-import type { Address, Runtime, TlsSocket } from "../runtime/ports.ts";
+import { isTunicError, throwIfAborted, toTunicError } from "../base/errors.ts";
+import type { Address, Runtime } from "../runtime/ports.ts";
 import { Channel } from "./channel.ts";
-import { LinkHandshake, type LinkInfo } from "./link_handshake.ts";
+import { LinkHandshake } from "./link_handshake.ts";
+import type { LinkIdentity } from "./link_identity.ts";
+import { shakeHands } from "./shake_hands.ts";
 import type { ChannelTarget } from "./target.ts";
 
 export interface OpenChannelOptions {
@@ -11,6 +12,8 @@ export interface OpenChannelOptions {
   readonly timeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly signal?: AbortSignal;
+  /** Set for a relay, which then proves who it is where TLS exports keying material and the responder lets it. */
+  readonly as?: { readonly identity: LinkIdentity; readonly ownAddresses: readonly string[] };
   /** Called as the attempt goes on. */
   readonly onProgress?: (step: "connected" | "handshake-done") => void;
 }
@@ -51,74 +54,17 @@ async function openAt(
   const started = runtime.clock.monotonic();
   const socket = await runtime.network.connectTls(address, { timeoutMs, signal });
   onProgress?.("connected");
+  const { exportKeyingMaterial } = socket;
+  const random = (count: number): Uint8Array => runtime.random(count);
   const handshake = new LinkHandshake({
     peerCertificate: socket.peerCertificate,
     expected: { rsaId: target.rsaId, ed25519Id: target.ed25519Id },
     now: () => runtime.clock.now(),
     peerAddress: address,
+    authentication: options.as && exportKeyingMaterial && { ...options.as, exportKeyingMaterial, random },
   });
   const leftMs = Math.max(0, timeoutMs - (runtime.clock.monotonic() - started));
-  const link = await shakeHands(runtime, socket, handshake, leftMs, signal);
+  const link = await shakeHands(runtime, socket, handshake, { timeoutMs: leftMs, signal });
   onProgress?.("handshake-done");
-  return new Channel({ runtime, socket, link, idleTimeoutMs: options.idleTimeoutMs });
-}
-
-/** Carries bytes between the socket and the handshake until it is done; the socket is destroyed on failure. */
-async function shakeHands(
-  runtime: Runtime,
-  socket: TlsSocket,
-  handshake: LinkHandshake,
-  timeoutMs: number,
-  signal: AbortSignal | undefined,
-): Promise<LinkInfo> {
-  const done = new Deferred<LinkInfo>();
-  const fail = (error: unknown): void => {
-    done.reject(
-      toTunicError(error, "Cannot finish the link handshake", { kind: "internal", code: "handshake-defect" }),
-    );
-    socket.destroy();
-  };
-  const timer = runtime.timers.after(timeoutMs, () =>
-    fail(
-      new TunicError(`Cannot finish the link handshake: the relay did not within ${Math.round(timeoutMs)} ms`, {
-        kind: "timeout",
-        code: "handshake-timeout",
-        retry: "elsewhere",
-      }),
-    ));
-  const onAbort = (): void => fail(abortError(signal!, "open a channel"));
-  signal?.addEventListener("abort", onAbort);
-  socket.handlers = {
-    data(bytes) {
-      try {
-        const { send, done: link } = handshake.step(bytes);
-        if (send) socket.write(send);
-        if (!link) return;
-        // Nothing may arrive before the channel has taken the socket over.
-        socket.pause();
-        done.resolve(link);
-      } catch (error) {
-        fail(error);
-      }
-    },
-    drain() {},
-    end: () => socket.destroy(),
-    close: (error) =>
-      fail(
-        error ?? new TunicError("Cannot finish the link handshake: the relay closed the connection", {
-          kind: "connection",
-          code: "closed-in-handshake",
-          retry: "elsewhere",
-        }),
-      ),
-  };
-  // An abort while connecting may have come too late for the socket.
-  if (signal?.aborted) onAbort();
-  try {
-    socket.write(handshake.start());
-    return await done.promise;
-  } finally {
-    timer.cancel();
-    signal?.removeEventListener("abort", onAbort);
-  }
+  return new Channel({ runtime, socket, link, isInitiator: true, idleTimeoutMs: options.idleTimeoutMs });
 }

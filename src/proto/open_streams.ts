@@ -22,6 +22,8 @@ export interface OpenStreamsOptions {
   readonly wantTurn: () => void;
   /** A stream has come or gone. */
   readonly changed: () => void;
+  /** Whether DATA may come before CONNECTED has gone out, as it may to a relay (tor-spec 6.2). */
+  readonly takesEarlyData: boolean;
   /** The END reason for a stream that we end, because of `error` or in good order. */
   readonly endReason: (error: TunicError | undefined) => number;
 }
@@ -130,7 +132,9 @@ export class OpenStreams implements StreamCarrier {
     const id = relayStreamId(payloads, at);
     const stream = this.#streams.get(id);
     const known = stream ?? this.#ended.get(id);
-    if (known?.hop !== hop || !known.connected) throw unknownStream(RelayCommand.DATA, id);
+    if (known?.hop !== hop || !(known.connected || this.#options.takesEarlyData)) {
+      throw unknownStream(RelayCommand.DATA, id);
+    }
     const start = at + RELAY_DATA_AT;
     let filled = start;
     let cells = 0;

@@ -39,6 +39,7 @@ export class StreamTable {
       send: options.send,
       wantTurn: options.wantTurn,
       changed: () => this.#changed(),
+      takesEarlyData: false,
       // Why is nothing the exit needs to know (tor-spec 6.3).
       endReason: () => EndReason.MISC,
     });

@@ -49,6 +49,7 @@ class ChannelWorld {
     this.link = new ScriptedLink(RELAYS, (bytes) => this.#outbox.push(bytes));
     this.socket.receive = (bytes) => this.link.receive(bytes);
     this.channel = new Channel({
+      isInitiator: true,
       runtime: this.runtime,
       socket: this.socket,
       link: {

@@ -13,7 +13,8 @@ import type { ServerHandshake } from "../../src/crypto/handshake.ts";
 import { RELAY_KEYS_LENGTH, splitRelayKeys } from "../../src/crypto/kdf.ts";
 import { ntorServer } from "../../src/crypto/ntor.ts";
 import { generateX25519, type X25519PrivateKey } from "../../src/crypto/x25519.ts";
-import { type CellSink, Circuit } from "../../src/proto/circuit.ts";
+import type { CellSink } from "../../src/proto/channel_circuit.ts";
+import { Circuit } from "../../src/proto/circuit.ts";
 import { ntorHandshake } from "../../src/proto/circuit_handshake.ts";
 import type { Stream } from "../../src/proto/stream.ts";
 import type { CircuitTarget } from "../../src/proto/target.ts";
@@ -74,8 +75,10 @@ export class ScriptedCircuit {
   readonly heard: Heard[] = [];
   /** The reason in the client's DESTROY. */
   destroyed: number | undefined;
-  /** Changes the reply of a handshake before it goes out; `undefined` swallows it. */
-  spoil: (reply: Uint8Array) => Uint8Array | undefined = (reply) => reply;
+  /** Changes the reply of a handshake with `relay` before it goes out; `undefined` swallows it. */
+  spoil: (reply: Uint8Array, relay: TestRelay | undefined) => Uint8Array | undefined = (reply) => reply;
+  /** Called with each relay message as it is heard. */
+  onHeard: (message: Heard) => void = () => {};
   readonly #relays: readonly TestRelay[];
   readonly #random: SeededRandom;
   readonly #send: (command: number, payload: Uint8Array) => void;
@@ -187,30 +190,33 @@ export class ScriptedCircuit {
       if (!opened.digest) continue;
       const command = relayCommand(payload, 0);
       const data = relayData(payload, 0).slice();
-      this.heard.push({ hop, command, streamId: relayStreamId(payload, 0), data, digest: opened.digest, early });
+      const streamId = relayStreamId(payload, 0);
+      const message = { hop, command, streamId, data, digest: opened.digest, early };
+      this.heard.push(message);
       if (command === RelayCommand.EXTEND2) this.#extend(hop, data);
+      this.onHeard(message);
       return;
     }
     throw new Error("no hop recognizes what the client sent");
   }
 
   #extend(hop: number, body: Uint8Array): void {
-    const { reply, keyMaterial } = this.#ntor(decodeWith(EXTEND2, body).handshake);
-    const spoilt = this.spoil(reply);
+    const { reply, keyMaterial, relay } = this.#ntor(decodeWith(EXTEND2, body).handshake);
+    const spoilt = this.spoil(reply, relay);
     if (spoilt) this.say(this.payload(hop, RelayCommand.EXTENDED2, 0, encodeWith(EXTENDED2, spoilt)));
     this.hops.push(new RelayHop(splitRelayKeys(keyMaterial)));
   }
 
-  #created(command: number, { reply, keyMaterial }: ServerHandshake): void {
+  #created(command: number, { reply, keyMaterial, relay }: ServerHandshake & { readonly relay?: TestRelay }): void {
     this.hops.push(new RelayHop(splitRelayKeys(keyMaterial)));
-    const spoilt = this.spoil(reply);
+    const spoilt = this.spoil(reply, relay);
     if (spoilt) this.cell(command, command === CellCommand.CREATED2 ? encodeWith(CREATED2, spoilt) : spoilt);
   }
 
-  #ntor(onionSkin: Uint8Array): ServerHandshake {
+  #ntor(onionSkin: Uint8Array): ServerHandshake & { readonly relay: TestRelay } {
     const relay = this.#relays.find(({ target }) => equal(target.rsaId, onionSkin.subarray(0, 20)));
     if (!relay) throw new Error("the client wants a relay that is not there");
-    return ntorServer(this.#random, relay.target.rsaId, [relay.onionKey], onionSkin, RELAY_KEYS_LENGTH);
+    return { ...ntorServer(this.#random, relay.target.rsaId, [relay.onionKey], onionSkin, RELAY_KEYS_LENGTH), relay };
   }
 }
 
@@ -330,6 +336,8 @@ export class ScriptedLink {
   readonly circuits = new Map<number, ScriptedCircuit>();
   /** Every cell that came, without its payload. */
   readonly cells: { circId: number; command: number }[] = [];
+  /** Called with each new circuit. */
+  onCircuit: (circuit: ScriptedCircuit) => void = () => {};
   readonly #relays: readonly TestRelay[];
   readonly #send: (bytes: Uint8Array) => void;
   #pending: Uint8Array = new Uint8Array(0);
@@ -368,6 +376,7 @@ export class ScriptedLink {
       const send = (command: number, payload: Uint8Array) => this.#send(fixedCell(circId, command, payload));
       circuit = new ScriptedCircuit(this.#relays, send, circId);
       this.circuits.set(circId, circuit);
+      this.onCircuit(circuit);
     }
     return circuit;
   }

@@ -265,7 +265,7 @@ export class CircuitManager {
   }
 
   #countFailure(shortestMs = 0): void {
-    const pauseMs = Math.max(shortestMs, this.#backoff.failed());
+    const pauseMs = Math.max(shortestMs, Math.ceil(this.#backoff.failed()));
     this.#launchAfterMs = Math.max(this.#launchAfterMs, this.#now() + pauseMs);
   }
 
@@ -353,7 +353,7 @@ export class CircuitManager {
   /** Until there is news, or circuits may be begun again. */
   async #pause(signal: AbortSignal): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    const gateMs = this.#launchAfterMs - this.#now();
+    const gateMs = Math.ceil(this.#launchAfterMs - this.#now());
     const timer = gateMs > 0 ? this.#runtime.timers.after(gateMs, resolve) : undefined;
     try {
       await unlessAborted(Promise.race([this.#news.promise, over]), signal, WHAT);

@@ -12,6 +12,8 @@ import { mockRuntime } from "../../../src/runtime/mock.ts";
 import { EXIT_FLAGS, GUARD_FLAGS, makeNetwork, relays } from "../../support/network.ts";
 
 const MINUTE = 60_000;
+/** What a request avoids that has not failed yet. */
+const NOTHING = { circuits: new Set<ManagedCircuit>(), exits: [] };
 const EXITS = relays(201, 10, { flags: EXIT_FLAGS, policy: "accept 80,443,9000-9999" });
 const NETWORK = makeNetwork([...relays(1, 30, { flags: GUARD_FLAGS }), ...relays(101, 20), ...EXITS]);
 
@@ -103,7 +105,7 @@ class World {
   }
 
   get(request: CircuitRequest) {
-    return this.circuits.get(request, new Set(), new AbortController().signal);
+    return this.circuits.get(request, NOTHING, new AbortController().signal);
   }
 
   async pass(ms: number): Promise<void> {
@@ -204,7 +206,7 @@ describe("a circuit manager", () => {
     const limit = new AbortController();
     const request = world.circuits.get(
       { destination: { host: "example.org", port: 443 }, isolation: "" },
-      new Set(),
+      NOTHING,
       limit.signal,
     );
     const rejected = assert.rejects(request, (error) => isTunicError(error, "aborted"));

@@ -38,9 +38,14 @@ export interface ChannelOptions<Link> {
   readonly idleTimeoutMs: number;
   /**
    * Makes a circuit that the other side asks for by `command`, CREATE_FAST or CREATE2, under a number that is free;
-   * without it, as in a client, circuits are asked for on our side only. The answer is the circuit's own to send.
+   * without it, as in a client, circuits are asked for on our side only. It sends the answer; `undefined` if it refuses.
    */
-  readonly accept?: (sink: CellSink, circId: number, command: number, payload: Uint8Array) => ChannelCircuit;
+  readonly accept?: (
+    sink: CellSink,
+    circId: number,
+    command: number,
+    payload: Uint8Array,
+  ) => ChannelCircuit | undefined;
 }
 
 export interface ChannelEvents {
@@ -341,7 +346,8 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
     if (circId === 0 || isInitiators === this.#options.isInitiator || this.#circuits.has(circId)) {
       throw violation("circuit-number", `a ${cellCommandName(command)} cell with a number that is not to be used`);
     }
-    this.#add(this.#options.accept!(this, circId, command, payload));
+    const circuit = this.#options.accept!(this, circId, command, payload);
+    if (circuit) this.#add(circuit);
   }
 
   #gather(entry: Entry, bytes: Uint8Array, payloadAt: number): void {

@@ -36,8 +36,13 @@ export const SAME_AS_TUNIC: Readonly<Record<string, readonly string[] | undefine
 export const UNSAFE_TO_IGNORE: Readonly<Record<string, string | undefined>> = {
   ClientTransportPlugin: "relays would be contacted without the transport that hides this is Tor",
   DisableNetwork: "the network would be used",
+  EntryNodes: "other guards would be used",
+  ExcludeExitNodes: "exits would be used that the line excludes",
+  ExcludeNodes: "relays would be used that the line excludes",
+  ExitNodes: "other exits would be used",
   FascistFirewall: "ports would be used that the line forbids",
   HTTPSProxy: "relays would be contacted directly, past the proxy",
+  MiddleNodes: "other relays would be used",
   OutboundBindAddress: "connections would leave from other addresses",
   OutboundBindAddressOR: "connections would leave from other addresses",
   ReachableAddresses: "addresses would be contacted that the line forbids",
@@ -46,6 +51,7 @@ export const UNSAFE_TO_IGNORE: Readonly<Record<string, string | undefined>> = {
   SafeSocks: "requests would be served that give away names",
   Socks4Proxy: "relays would be contacted directly, past the proxy",
   Socks5Proxy: "relays would be contacted directly, past the proxy",
+  StrictNodes: "relays would be used that the torrc excludes",
   TCPProxy: "relays would be contacted directly, past the proxy",
   UseBridges: "public relays would be contacted instead of the bridges",
 };

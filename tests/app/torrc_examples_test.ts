@@ -54,12 +54,16 @@ const REFUSED: Readonly<Record<string, readonly [code: string, message: RegExp]>
 /** Valid for C tor, and still not to be run by tunic: the options that must not be ignored. */
 const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
   bug_31495_1: ["UseBridges"],
-  bug_31495_2: ["UseBridges"],
+  bug_31495_2: ["EntryNodes", "UseBridges"],
   bug_31495_3: ["UseBridges"],
   large_1: [
-    ...["DisableNetwork", "FascistFirewall", "OutboundBindAddress", "OutboundBindAddressOR", "ReachableAddresses"],
-    ...["ReachableDirAddresses", "ReachableORAddresses", "Socks5Proxy"],
+    ...["DisableNetwork", "EntryNodes", "ExcludeExitNodes", "ExcludeNodes", "ExitNodes", "FascistFirewall"],
+    ...["MiddleNodes", "OutboundBindAddress", "OutboundBindAddressOR", "ReachableAddresses"],
+    ...["ReachableDirAddresses", "ReachableORAddresses", "Socks5Proxy", "StrictNodes"],
   ],
+  multiple_routerset_1: ["EntryNodes", "EntryNodes"],
+  multiple_routerset_2: ["EntryNodes"],
+  multiple_routerset_3: ["EntryNodes", "EntryNodes", "EntryNodes"],
 };
 
 /** Numbers in the smallest unit, lists in parts: C tor prints "10 GB" as bytes. */

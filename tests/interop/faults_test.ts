@@ -122,6 +122,16 @@ describe("a client in one process", { skip: skipWithoutCTor() }, () => {
     assert.equal(exitCode, 0);
   });
 
+  test("gives every isolation key a circuit of its own, and one key one circuit", async () => {
+    const network = await sharedCTorNetwork();
+    await using server = await startLocalServerProcess();
+    await using tor = await launchClient(network);
+    for (let again = 0; again < 3; again++) {
+      for (const isolation of ["a", "b", "c"]) assert.equal(await hello(tor, server.url, isolation), HELLO);
+    }
+    assert.equal(tor.snapshot.circuits.dirty, 3);
+  });
+
   test("stops a launch and a request that are aborted", async () => {
     const network = await sharedCTorNetwork();
     const launch = new AbortController();

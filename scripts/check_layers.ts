@@ -32,6 +32,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   state: { folders: ["base", "runtime", "bytes", "crypto", "wire", "netdir"] },
   mgr: { folders: [...BELOW_PROTO, "proto", "netdir", "state"] },
   client: { folders: [...BELOW_PROTO, "proto", "netdir", "state", "mgr"] },
+  testnet: { folders: [...BELOW_PROTO, "proto", "netdir", "mgr"] },
   serve: { folders: [...BELOW_PROTO, "client"] },
   app: {
     folders: [...BELOW_PROTO, "proto", "netdir", "state", "mgr", "client", "serve"],

@@ -129,7 +129,7 @@ export class LinkHandshake extends LinkParty<State, LinkInfo> {
       responderLog: this.#responderLog!.peek(),
       initiatorLog: sha256(versionsCell(), certs),
       tlsCertificate: sha256(this.#options.peerCertificate),
-      tlsSecrets: exportKeyingMaterial(TLS_SECRETS_LENGTH, TLS_SECRETS_LABEL, identity.ed25519Id),
+      tlsSecrets: exportKeyingMaterial(TLS_SECRETS_LENGTH, TLS_SECRETS_LABEL, identity.rsaKeySha256),
     };
     const authentication = signLink(facts, random(AUTH_NONCE_LENGTH), identity.authKey);
     const value = { type: AuthType.ED25519_SHA256_RFC5705, authentication };

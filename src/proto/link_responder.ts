@@ -3,7 +3,7 @@
  *
  * The initiator's VERSIONS are answered with all that a responder says: VERSIONS, CERTS, AUTH_CHALLENGE and NETINFO.
  * A client then sends its NETINFO; a relay sends CERTS and AUTHENTICATE before it, and is believed to be who it says
- * once its signature over this very link is found good.
+ * only once its signature over this very link is found good.
  */
 import { TunicError } from "../base/errors.ts";
 import { concat } from "../bytes/bytes.ts";
@@ -39,10 +39,13 @@ export interface InboundLink extends OpenLink {
 type State =
   | "waiting for VERSIONS"
   | "waiting for CERTS or NETINFO"
-  | "waiting for AUTHENTICATE"
+  | "waiting for AUTHENTICATE or NETINFO"
   | "waiting for NETINFO";
 
-/** What an initiator may send; AUTHORIZE, which nobody sends yet, is to be ignored (4). */
+/**
+ * What an initiator may send. AUTHORIZE, which nobody sends yet, is to be ignored (4). C tor's relays send CERTS before
+ * they have seen how they may authenticate, and go on to NETINFO where they cannot: such a claim counts for nothing.
+ */
 const INITIATOR_SENDS: LinkStates<State> = {
   "waiting for VERSIONS": new Map([
     [CellCommand.VERSIONS, "waiting for CERTS or NETINFO"],
@@ -50,17 +53,18 @@ const INITIATOR_SENDS: LinkStates<State> = {
     [CellCommand.AUTHORIZE, "waiting for VERSIONS"],
   ]),
   "waiting for CERTS or NETINFO": new Map([
-    [CellCommand.CERTS, "waiting for AUTHENTICATE"],
+    [CellCommand.CERTS, "waiting for AUTHENTICATE or NETINFO"],
     [CellCommand.NETINFO, "open"],
     [CellCommand.VPADDING, "waiting for CERTS or NETINFO"],
     [CellCommand.AUTHORIZE, "waiting for CERTS or NETINFO"],
     [CellCommand.VERSIONS, "waiting for CERTS or NETINFO"],
   ]),
-  "waiting for AUTHENTICATE": new Map([
+  "waiting for AUTHENTICATE or NETINFO": new Map([
     [CellCommand.AUTHENTICATE, "waiting for NETINFO"],
-    [CellCommand.VPADDING, "waiting for AUTHENTICATE"],
-    [CellCommand.AUTHORIZE, "waiting for AUTHENTICATE"],
-    [CellCommand.VERSIONS, "waiting for AUTHENTICATE"],
+    [CellCommand.NETINFO, "open"],
+    [CellCommand.VPADDING, "waiting for AUTHENTICATE or NETINFO"],
+    [CellCommand.AUTHORIZE, "waiting for AUTHENTICATE or NETINFO"],
+    [CellCommand.VERSIONS, "waiting for AUTHENTICATE or NETINFO"],
   ]),
   "waiting for NETINFO": new Map([
     [CellCommand.NETINFO, "open"],
@@ -140,7 +144,7 @@ export class LinkResponder extends LinkParty<State, InboundLink> {
       responderLog: this.#responderLog!,
       initiatorLog: this.#initiatorLog.peek(),
       tlsCertificate: sha256(identity.tlsCertificate),
-      tlsSecrets: exportKeyingMaterial(TLS_SECRETS_LENGTH, TLS_SECRETS_LABEL, claimed.ed25519Id),
+      tlsSecrets: exportKeyingMaterial(TLS_SECRETS_LENGTH, TLS_SECRETS_LABEL, claimed.rsaKeySha256),
     };
     verifyLinkSignature(authentication, facts, claimed.authKey);
     return { rsaId: claimed.rsaId, ed25519Id: claimed.ed25519Id };

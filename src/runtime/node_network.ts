@@ -20,7 +20,7 @@ import type {
   TlsServerIdentity,
   TlsSocket,
 } from "./ports.ts";
-import { randomBelow } from "./random.ts";
+import { randomLabel } from "./random.ts";
 import { systemRandom } from "./system_random.ts";
 
 class NodeSocket implements Socket {
@@ -122,7 +122,7 @@ export const nodeNetwork: Network = {
       rejectUnauthorized: false,
       minVersion: "TLSv1.2",
       // As C tor does: a server name that says nothing, so that its absence does not say something.
-      servername: `www.${randomLabel()}.com`,
+      servername: `www.${randomLabel(systemRandom)}.com`,
       checkServerIdentity: () => undefined,
     });
     await connected(socket, "secureConnect", to, options);
@@ -270,12 +270,4 @@ function listenError(at: Address, error: NodeJS.ErrnoException): TunicError {
     context: { port: at.port },
     cause: error,
   });
-}
-
-/** 4 to 25 random characters of base32, as C tor's invented host names have. */
-function randomLabel(): string {
-  const length = 4 + randomBelow(systemRandom, 22);
-  let label = "";
-  for (const byte of systemRandom.random(length)) label += "abcdefghijklmnopqrstuvwxyz234567"[byte & 31];
-  return label;
 }

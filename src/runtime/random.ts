@@ -30,3 +30,11 @@ export function shuffled<T>(source: RandomSource, items: readonly T[]): T[] {
   }
   return copy;
 }
+
+/** 4 to 25 random characters of base32, as C tor's invented host names have. */
+export function randomLabel(source: RandomSource): string {
+  const length = 4 + randomBelow(source, 22);
+  let label = "";
+  for (const byte of source.random(length)) label += "abcdefghijklmnopqrstuvwxyz234567"[byte & 31];
+  return label;
+}

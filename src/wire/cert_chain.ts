@@ -1,8 +1,8 @@
 /**
  * The certificates of a CERTS cell as proof of who the peer is (tor-spec 4.2).
  *
- * RSA identity → Ed25519 identity → signing key → the certificate that TLS showed. The relay's RSA-only proof
- * (types 1 and 3) is not taken, for every relay in the network has an Ed25519 identity.
+ * RSA identity → Ed25519 identity → signing key → the certificate that TLS showed or, of an initiator, the key that
+ * signs its AUTHENTICATE cell. The relay's RSA-only proof (types 1 and 3) is not taken, for every relay in the network has an Ed25519 identity.
  */
 import { TunicError } from "../base/errors.ts";
 import { sensitive } from "../base/sensitive.ts";
@@ -30,6 +30,18 @@ export interface ProvenIdentities {
   readonly ed25519Id: Uint8Array;
 }
 
+/** Identities, and what of their proof goes into AUTHENTICATE cells. */
+export interface ProvenKeys extends ProvenIdentities {
+  /** SHA-256 of the RSA identity key. */
+  readonly rsaKeySha256: Uint8Array;
+}
+
+/** Who an initiator claims to be: true once it has signed with `authKey`, for its certificates are no secret. */
+export interface ClaimedIdentities extends ProvenKeys {
+  /** Ed25519, 32 bytes. */
+  readonly authKey: Uint8Array;
+}
+
 export interface ResponderEvidence {
   /** The certificate that the peer showed in TLS, in DER. */
   readonly tlsCertificate: Uint8Array;
@@ -51,21 +63,32 @@ const RSA_FUTURE_TOLERANCE_MS = 30 * DAY_MS;
  * for a certificate that is missing or of the wrong form, `crypto` for a signature or a link to another TLS
  * certificate, `clock` for one not in force, `identity` for another relay than the one expected.
  */
-export function verifyResponderCerts(certs: Certs, evidence: ResponderEvidence): ProvenIdentities {
+export function verifyResponderCerts(certs: Certs, evidence: ResponderEvidence): ProvenKeys {
   const { tlsCertificate, expected, now } = evidence;
-  const { signingKey, ...identities } = verifyIdentityCerts(certs, now);
+  const { signingKey, ...keys } = verifyIdentityCerts(certs, now);
   const link = new UnverifiedEdCert(need(certs, CertType.ED25519_LINK, "Ed25519 link"));
   const { certifiedKey } = link.verify({ type: EdCertType.TLS_LINK, signedBy: signingKey, now });
   if (!equal(certifiedKey, sha256(tlsCertificate))) {
     throw refused("crypto", "wrong-tls-certificate", "the link certificate is for another TLS certificate");
   }
-  checkIdentity("RSA", toHexUpper, identities.rsaId, expected.rsaId);
-  checkIdentity("Ed25519", toBase64, identities.ed25519Id, expected.ed25519Id);
-  return identities;
+  checkIdentity("RSA", toHexUpper, keys.rsaId, expected.rsaId);
+  checkIdentity("Ed25519", toBase64, keys.ed25519Id, expected.ed25519Id);
+  return keys;
+}
+
+/**
+ * The identities that an initiator's CERTS cell claims, at `now` (milliseconds since 1970), and the key that its
+ * AUTHENTICATE cell must be signed with. Throws as {@link verifyResponderCerts}, but never `identity`.
+ */
+export function verifyInitiatorCerts(certs: Certs, now: number): ClaimedIdentities {
+  const { signingKey, ...keys } = verifyIdentityCerts(certs, now);
+  const auth = new UnverifiedEdCert(need(certs, CertType.ED25519_AUTH, "Ed25519 authentication"));
+  const { certifiedKey } = auth.verify({ type: EdCertType.LINK_AUTH, signedBy: signingKey, now });
+  return { ...keys, authKey: certifiedKey };
 }
 
 /** What both sides prove alike: both identities and the signing key that acts for them (types 2, 4 and 7). */
-function verifyIdentityCerts(certs: Certs, now: number): ProvenIdentities & { readonly signingKey: Uint8Array } {
+function verifyIdentityCerts(certs: Certs, now: number): ProvenKeys & { readonly signingKey: Uint8Array } {
   const signing = new UnverifiedEdCert(need(certs, CertType.ED25519_SIGNING, "Ed25519 signing key"));
   const { signingKey: ed25519Id, certifiedKey: signingKey } = signing.verify({
     type: EdCertType.SIGNING,
@@ -77,7 +100,7 @@ function verifyIdentityCerts(certs: Certs, now: number): ProvenIdentities & { re
   if (!equal(cross.verify({ rsaKey, now }).ed25519Id, ed25519Id)) {
     throw refused("crypto", "bad-certificate", "the RSA key vouches for another Ed25519 identity");
   }
-  return { rsaId: rsaKey.identity(), ed25519Id, signingKey };
+  return { rsaId: rsaKey.identity(), rsaKeySha256: sha256(rsaKey.der), ed25519Id, signingKey };
 }
 
 function verifyRsaIdCert(der: Uint8Array, now: number): RsaPublicKey {

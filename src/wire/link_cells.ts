@@ -74,6 +74,28 @@ export const AUTH_CHALLENGE: Codec<AuthChallenge> = {
   },
 };
 
+/** How an initiator may prove who it is (tor-spec 4.4). */
+export const AuthType = { RSA_SHA256_TLSSECRET: 1, ED25519_SHA256_RFC5705: 3 } as const;
+
+export interface Authenticate {
+  readonly type: number;
+  /** A view of the cell. */
+  readonly authentication: Uint8Array;
+}
+
+export const AUTHENTICATE: Codec<Authenticate> = {
+  what: "AUTHENTICATE cell",
+  encode(value: Authenticate, writer: Writer): void {
+    writer.u16(value.type).lengthPrefixed(2, (inner) => inner.bytes(value.authentication));
+  },
+  decode(reader: Reader): Authenticate {
+    const type = reader.u16();
+    const authentication = reader.view(reader.u16());
+    reader.rest();
+    return { type, authentication };
+  },
+};
+
 export interface Netinfo {
   /** Seconds since 1970, or 0 from those who do not tell. */
   readonly timestamp: number;

@@ -18,7 +18,12 @@ import { CellCommand } from "../../src/wire/cell.ts";
 import { DESTROY } from "../../src/wire/create_cells.ts";
 import { RelayCommand } from "../../src/wire/relay_cell.ts";
 import { FakeResponder, NOW, RsaIdentity } from "../proto/fake_responder.ts";
-import { microdescText, type TestRelay as Descriptor, testRelay as descriptor } from "./network_documents.ts";
+import {
+  microdescText,
+  TEST_WEIGHTS,
+  type TestRelay as Descriptor,
+  testRelay as descriptor,
+} from "./network_documents.ts";
 import { type Heard, type ScriptedCircuit, ScriptedLink, type TestRelay, testRelay } from "./scripted_relay.ts";
 import { testNetDir } from "./test_netdir.ts";
 
@@ -38,6 +43,15 @@ const FLAGS: Readonly<Record<Role, string>> = {
 export type Listening = "yes" | "refuses" | "silent";
 /** How a relay meets CREATE2 and EXTEND2. */
 export type Building = "yes" | "ignores" | "destroys";
+
+/** A consensus that holds long enough for every test. */
+const TIMES = {
+  validAfter: "2026-06-15 12:00:00",
+  freshUntil: "2026-06-15 18:00:00",
+  validUntil: "2026-06-16 12:00:00",
+  // Guards are guards only.
+  bandwidthWeights: TEST_WEIGHTS.replace("Wmg=4117", "Wmg=0"),
+};
 
 /** Keys take a moment to make, so all networks share them. */
 const RSA: RsaIdentity[] = [];
@@ -163,7 +177,7 @@ export class RelayNetwork {
 
   /** The directory's view; the same each time. */
   get netdir(): NetDir {
-    return this.#netdir ??= testNetDir(this.relays.map((relay) => relay.descriptor));
+    return this.#netdir ??= testNetDir(this.relays.map((relay) => relay.descriptor), TIMES);
   }
 
   /** The relay that is a circuit's hop, counted from 0. */

@@ -339,7 +339,6 @@ export class CircuitManager {
     managed.opened(circuit);
     this.#tellNews();
     this.#emitter.emit("circuit", { id: managed.id, state: "open", hops: circuit.hops });
-    this.#scheduleTick(0);
   }
 
   #onClosed(managed: ManagedCircuit, error: TunicError): void {

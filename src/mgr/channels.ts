@@ -6,7 +6,7 @@ import { throwIfAborted, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { toHex } from "../bytes/text.ts";
 import type { Channel } from "../proto/channel.ts";
-import { openChannel } from "../proto/open_channel.ts";
+import { openChannel, type OpenChannelOptions } from "../proto/open_channel.ts";
 import type { ChannelTarget } from "../proto/target.ts";
 import type { Runtime } from "../runtime/ports.ts";
 
@@ -16,7 +16,11 @@ export interface ChannelManagerOptions {
   readonly connectTimeoutMs: number;
   /** A channel without circuits is closed after this long. */
   readonly idleTimeoutMs: number;
+  readonly relay?: RelaySide;
 }
+
+/** What a relay adds to the channels it opens. */
+export type RelaySide = Pick<OpenChannelOptions, "as" | "accept">;
 
 export interface ChannelManagerEvents {
   connecting: void;
@@ -75,13 +79,14 @@ export class ChannelManager {
   }
 
   async #connect(key: string, target: ChannelTarget): Promise<Channel> {
-    const { runtime, connectTimeoutMs, idleTimeoutMs } = this.#options;
+    const { runtime, connectTimeoutMs, idleTimeoutMs, relay } = this.#options;
     this.#emitter.emit("connecting", undefined);
     let channel: Channel;
     try {
       channel = await openChannel(runtime, target, {
         timeoutMs: connectTimeoutMs,
         idleTimeoutMs,
+        ...relay,
         signal: this.#shutdown.signal,
         onProgress: (step) => this.#emitter.emit(step, undefined),
       });

@@ -1,8 +1,8 @@
 /** Opens a channel to a relay: TLS, then the link handshake, with one limit of time for both (tor-spec 2 and 4). */
 import { isTunicError, throwIfAborted, toTunicError } from "../base/errors.ts";
 import type { Address, Runtime } from "../runtime/ports.ts";
-import { Channel } from "./channel.ts";
-import { LinkHandshake } from "./link_handshake.ts";
+import { Channel, type ChannelOptions } from "./channel.ts";
+import { LinkHandshake, type LinkInfo } from "./link_handshake.ts";
 import type { LinkIdentity } from "./link_identity.ts";
 import { shakeHands } from "./shake_hands.ts";
 import type { ChannelTarget } from "./target.ts";
@@ -14,6 +14,8 @@ export interface OpenChannelOptions {
   readonly signal?: AbortSignal;
   /** Set for a relay, which then proves who it is where TLS exports keying material and the responder lets it. */
   readonly as?: { readonly identity: LinkIdentity; readonly ownAddresses: readonly string[] };
+  /** Set for a relay: takes circuits that the other side asks for; see `ChannelOptions`. */
+  readonly accept?: (link: LinkInfo) => ChannelOptions<LinkInfo>["accept"];
   /** Called as the attempt goes on. */
   readonly onProgress?: (step: "connected" | "handshake-done") => void;
 }
@@ -66,5 +68,12 @@ async function openAt(
   const leftMs = Math.max(0, timeoutMs - (runtime.clock.monotonic() - started));
   const link = await shakeHands(runtime, socket, handshake, { timeoutMs: leftMs, signal });
   onProgress?.("handshake-done");
-  return new Channel({ runtime, socket, link, isInitiator: true, idleTimeoutMs: options.idleTimeoutMs });
+  return new Channel({
+    runtime,
+    socket,
+    link,
+    isInitiator: true,
+    idleTimeoutMs: options.idleTimeoutMs,
+    accept: options.accept?.(link),
+  });
 }

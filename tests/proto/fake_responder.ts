@@ -1,10 +1,10 @@
 /** The other end of a link handshake, with keys of its own: what a relay sends, whole or spoilt. */
-import { createHash, createSign, generateKeyPairSync, type KeyObject, privateEncrypt, randomBytes } from "node:crypto";
-import { concat } from "../../src/bytes/bytes.ts";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { encodeWith } from "../../src/bytes/codec.ts";
-import { utf8 } from "../../src/bytes/text.ts";
 import { sha256 } from "../../src/crypto/digest.ts";
 import { type Ed25519PrivateKey, generateEd25519 } from "../../src/crypto/ed25519.ts";
+import { parseRsaPrivateKeyPem, type RsaPrivateKey } from "../../src/crypto/rsa_private.ts";
+import { makeCertificate } from "../../src/crypto/x509_make.ts";
 import { CellCommand, fixedCell, variableCell } from "../../src/wire/cell.ts";
 import { encodeCrossCert } from "../../src/wire/cross_cert.ts";
 import { CertifiedKeyType, EdCertType, encodeEdCert } from "../../src/wire/ed_cert.ts";
@@ -17,42 +17,33 @@ export const NOW = Date.UTC(2026, 5, 15, 12);
 
 const random = { random: (count: number) => new Uint8Array(randomBytes(count)) };
 
-/** An RSA identity key with the signatures that Tor makes with it. */
+/** An RSA identity key with certificates of any validity and issuer. */
 export class RsaIdentity {
-  readonly #privateKey: KeyObject;
-  readonly #spki: Uint8Array;
+  readonly key: RsaPrivateKey;
   /** SHA-1 of the key in PKCS #1. */
   readonly id: Uint8Array;
 
-  constructor(bits = 1024) {
-    const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: bits });
-    this.#privateKey = privateKey;
-    this.#spki = new Uint8Array(publicKey.export({ type: "spki", format: "der" }));
-    const pkcs1 = publicKey.export({ type: "pkcs1", format: "der" });
-    this.id = new Uint8Array(createHash("sha1").update(pkcs1).digest());
+  constructor(key: RsaPrivateKey) {
+    this.key = key;
+    this.id = key.publicKey.identity();
   }
 
-  /** PKCS #1 v1.5 over the bare digest. */
-  signDigest(digest: Uint8Array): Uint8Array {
-    return new Uint8Array(privateEncrypt(this.#privateKey, digest));
+  /** Of any size, which relays' keys are not. */
+  static generate(bits = 1024): RsaIdentity {
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: bits });
+    return new RsaIdentity(parseRsaPrivateKeyPem(String(privateKey.export({ type: "pkcs1", format: "pem" }))));
   }
 
   /** An X.509 certificate of this key, signed by `issuer`. */
   certificate(notBefore: number, notAfter: number, issuer: RsaIdentity = this): Uint8Array {
-    // Algorithm 1.2.840.113549.1.1.11 (SHA-256 with RSA); a name that is one common name (2.5.4.3).
-    const algorithm = der(0x30, der(0x06, bytes(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11)), der(0x05));
-    const commonName = der(0x30, der(0x06, bytes(0x55, 4, 3)), der(0x0c, utf8("www.example.net")));
-    const name = der(0x30, der(0x31, commonName));
-    const version = der(0xa0, der(0x02, bytes(2)));
-    const validity = der(0x30, utcTime(notBefore), utcTime(notAfter));
-    const signed = der(0x30, version, der(0x02, bytes(7)), algorithm, name, validity, name, this.#spki);
-    const signature = new Uint8Array(createSign("sha256").update(signed).sign(issuer.#privateKey));
-    return der(0x30, signed, algorithm, der(0x03, bytes(0), signature));
+    const name = "www.example.net";
+    const content = { subject: name, issuer: name, notBefore, notAfter, serial: Uint8Array.of(7) };
+    return makeCertificate(content, this.key.spki, issuer.key);
   }
 }
 
 /** RSA keys take a while to make, so the tests share one. */
-const sharedRsa = new RsaIdentity();
+const sharedRsa = RsaIdentity.generate();
 
 export interface EdCertOptions {
   readonly type?: number;
@@ -101,7 +92,7 @@ export class FakeResponder {
 
   crossCert(options: { ed25519Id?: Uint8Array; expiresMs?: number; rsa?: RsaIdentity } = {}): Uint8Array {
     const { ed25519Id = this.identityKey.publicKey, expiresMs = NOW + 180 * DAY_MS, rsa = this.rsa } = options;
-    return encodeCrossCert({ ed25519Id, expiresMs }, (digest) => rsa.signDigest(digest));
+    return encodeCrossCert({ ed25519Id, expiresMs }, (digest) => rsa.key.signDigest(digest));
   }
 
   /** The four certificates that count, some of them replaced, or left out where `undefined` is given. */
@@ -138,23 +129,4 @@ export function authChallengeCell(): Uint8Array {
 export function netinfoCell(timestamp = NOW / 1000, otherAddress = "198.51.100.7"): Uint8Array {
   const netinfo = { timestamp, otherAddress, myAddresses: ["192.0.2.1"] };
   return fixedCell(0, CellCommand.NETINFO, encodeWith(NETINFO, netinfo));
-}
-
-function bytes(...values: number[]): Uint8Array {
-  return Uint8Array.from(values);
-}
-
-function der(tag: number, ...contents: Uint8Array[]): Uint8Array {
-  const body = concat(...contents);
-  const { length } = body;
-  const header = length < 0x80
-    ? bytes(tag, length)
-    : length < 0x100
-    ? bytes(tag, 0x81, length)
-    : bytes(tag, 0x82, length >>> 8, length);
-  return concat(header, body);
-}
-
-function utcTime(ms: number): Uint8Array {
-  return der(0x17, utf8(`${new Date(ms).toISOString().replace(/\.\d+Z$/, "Z").replace(/[-:T]/g, "").slice(2)}`));
 }

@@ -5,7 +5,8 @@ import { type ErrorKind, isTunicError, type TunicError } from "../../src/base/er
 import { concat } from "../../src/bytes/bytes.ts";
 import { decodeWith } from "../../src/bytes/codec.ts";
 import { fromHex, toHex } from "../../src/bytes/text.ts";
-import { LinkHandshake, type LinkHandshakeOptions, type LinkProgress } from "../../src/proto/link_handshake.ts";
+import { LinkHandshake, type LinkHandshakeOptions, type LinkInfo } from "../../src/proto/link_handshake.ts";
+import type { LinkProgress } from "../../src/proto/link_party.ts";
 import { MAX_HANDSHAKE_BYTES } from "../../src/proto/link_sequence.ts";
 import { CellCommand, cellCommandName, fixedCell, isVariableLength, variableCell } from "../../src/wire/cell.ts";
 import { EdCertType } from "../../src/wire/ed_cert.ts";
@@ -46,9 +47,9 @@ function handshakeWith(options: Partial<LinkHandshakeOptions> = {}): LinkHandsha
 }
 
 /** Feeds `parts` one after the other; what was sent, put together, and how it ended. */
-function run(handshake: LinkHandshake, parts: readonly Uint8Array[]): LinkProgress & { send: Uint8Array } {
+function run(handshake: LinkHandshake, parts: readonly Uint8Array[]): LinkProgress<LinkInfo> & { send: Uint8Array } {
   const sent: Uint8Array[] = [];
-  let done: LinkProgress["done"];
+  let done: LinkInfo | undefined;
   for (const part of parts) {
     assert.equal(done, undefined, "nothing is fed to a finished handshake");
     const progress = handshake.step(part);
@@ -349,7 +350,7 @@ describe("a link handshake refuses", () => {
     assertRefused("crypto", withCerts({ [ED25519_LINK]: relay.linkCert({ signer: other.signingKey }) }));
     assertRefused("crypto", withCerts({ [ED25519_LINK]: relay.linkCert({ signer: relay.identityKey }) }));
     assertRefused("crypto", withCerts({ [RSA_ED25519_CROSS]: other.crossCert() }));
-    const stranger = new RsaIdentity();
+    const stranger = RsaIdentity.generate();
     assertRefused("crypto", withCerts({ [RSA_ED25519_CROSS]: relay.crossCert({ rsa: stranger }) }));
     assertRefused("crypto", withCerts({ [RSA_ID]: stranger.certificate(NOW - DAY_MS, NOW + DAY_MS) }));
     const issuedByStranger = relay.rsa.certificate(NOW - DAY_MS, NOW + DAY_MS, stranger);
@@ -367,7 +368,7 @@ describe("a link handshake refuses", () => {
   });
 
   test("an RSA identity key of another size than 1024 bits", () => {
-    const large = new FakeResponder(new RsaIdentity(1536));
+    const large = new FakeResponder(RsaIdentity.generate(1536));
     const cells = large.cells();
     const options = { peerCertificate: large.tlsCertificate, expected: large.expected };
     assertRefused("protocol", cells, (error) => error.message.includes("1536 bits"), options);
@@ -412,7 +413,7 @@ describe("a link handshake fed with anything", () => {
   };
 
   /** Ends well or with a TunicError; the latter is the answer. */
-  function outcome(parts: readonly Uint8Array[]): LinkProgress["done"] | TunicError | undefined {
+  function outcome(parts: readonly Uint8Array[]): LinkInfo | TunicError | undefined {
     const handshake = handshakeWith(captured);
     try {
       for (const part of parts) {

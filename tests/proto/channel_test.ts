@@ -57,6 +57,7 @@ class ChannelWorld {
         rsaId: new Uint8Array(20),
         ed25519Id: new Uint8Array(32),
         clockSkewMs: undefined,
+        authenticated: false,
         ownAddress: undefined,
         rest,
       },

@@ -23,15 +23,11 @@ export class RsaIdentity {
   /** SHA-1 of the key in PKCS #1. */
   readonly id: Uint8Array;
 
-  constructor(key: RsaPrivateKey) {
-    this.key = key;
-    this.id = key.publicKey.identity();
-  }
-
   /** Of any size, which relays' keys are not. */
-  static generate(bits = 1024): RsaIdentity {
+  constructor(bits = 1024) {
     const { privateKey } = generateKeyPairSync("rsa", { modulusLength: bits });
-    return new RsaIdentity(parseRsaPrivateKeyPem(String(privateKey.export({ type: "pkcs1", format: "pem" }))));
+    this.key = parseRsaPrivateKeyPem(String(privateKey.export({ type: "pkcs1", format: "pem" })));
+    this.id = this.key.publicKey.identity();
   }
 
   /** An X.509 certificate of this key, signed by `issuer`. */
@@ -43,7 +39,7 @@ export class RsaIdentity {
 }
 
 /** RSA keys take a while to make, so the tests share one. */
-const sharedRsa = RsaIdentity.generate();
+const sharedRsa = new RsaIdentity();
 
 export interface EdCertOptions {
   readonly type?: number;

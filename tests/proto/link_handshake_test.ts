@@ -350,7 +350,7 @@ describe("a link handshake refuses", () => {
     assertRefused("crypto", withCerts({ [ED25519_LINK]: relay.linkCert({ signer: other.signingKey }) }));
     assertRefused("crypto", withCerts({ [ED25519_LINK]: relay.linkCert({ signer: relay.identityKey }) }));
     assertRefused("crypto", withCerts({ [RSA_ED25519_CROSS]: other.crossCert() }));
-    const stranger = RsaIdentity.generate();
+    const stranger = new RsaIdentity();
     assertRefused("crypto", withCerts({ [RSA_ED25519_CROSS]: relay.crossCert({ rsa: stranger }) }));
     assertRefused("crypto", withCerts({ [RSA_ID]: stranger.certificate(NOW - DAY_MS, NOW + DAY_MS) }));
     const issuedByStranger = relay.rsa.certificate(NOW - DAY_MS, NOW + DAY_MS, stranger);
@@ -368,7 +368,7 @@ describe("a link handshake refuses", () => {
   });
 
   test("an RSA identity key of another size than 1024 bits", () => {
-    const large = new FakeResponder(RsaIdentity.generate(1536));
+    const large = new FakeResponder(new RsaIdentity(1536));
     const cells = large.cells();
     const options = { peerCertificate: large.tlsCertificate, expected: large.expected };
     assertRefused("protocol", cells, (error) => error.message.includes("1536 bits"), options);

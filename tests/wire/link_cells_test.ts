@@ -23,7 +23,7 @@ import {
 } from "./codec_support.ts";
 
 const { CREATE2, CREATED2, CREATE_FAST, CREATED_FAST, DESTROY, TRUNCATED, DestroyReason } = create;
-const { VERSIONS, CERTS, AUTH_CHALLENGE, NETINFO, PADDING_NEGOTIATE, CertType } = link;
+const { VERSIONS, CERTS, AUTH_CHALLENGE, AUTHENTICATE, NETINFO, PADDING_NEGOTIATE, CertType } = link;
 const fixed: Record<string, Codec<unknown>> = {
   CREATE2,
   CREATED2,
@@ -33,7 +33,7 @@ const fixed: Record<string, Codec<unknown>> = {
   NETINFO,
   PADDING_NEGOTIATE,
 } as Record<string, Codec<unknown>>;
-const variable: Record<string, Codec<unknown>> = { VERSIONS, CERTS, AUTH_CHALLENGE } as Record<string, Codec<unknown>>;
+const variable = { VERSIONS, CERTS, AUTH_CHALLENGE, AUTHENTICATE } as Record<string, Codec<unknown>>;
 
 describe("link and circuit cells", () => {
   for (const vector of vectors.cells) {
@@ -72,6 +72,7 @@ describe("link and circuit cells", () => {
     assertRoundTrip(CREATED_FAST, fc.record({ y: bytes(20), derivativeKeyData: bytes(20) }));
     assertRoundTrip(DESTROY, u8);
     assertRoundTrip(VERSIONS, fc.array(u16));
+    assertRoundTrip(AUTHENTICATE, fc.record({ type: u16, authentication: handshake }));
     assertRoundTrip(AUTH_CHALLENGE, fc.record({ challenge: bytes(32), methods: fc.array(u16) }));
     assertRoundTrip(
       NETINFO,

@@ -45,7 +45,7 @@ export type Listening = "yes" | "refuses" | "silent";
 export type Building = "yes" | "ignores" | "destroys";
 
 /** A consensus that holds long enough for every test. */
-const TIMES = {
+export const TIMES = {
   validAfter: "2026-06-15 12:00:00",
   freshUntil: "2026-06-15 18:00:00",
   validUntil: "2026-06-16 12:00:00",

@@ -99,7 +99,7 @@ describe("a circuit", () => {
     assert.deepEqual([closedAt.length, world.circuits.snapshot.clean], [0, 2]);
     await world.time.advance(2 * MINUTE);
     assert.deepEqual([closedAt.length, world.circuits.snapshot.clean], [2, 2]);
-    await world.time.advance(HOUR);
+    await world.time.advance(HOUR + 5 * MINUTE);
     assert.deepEqual(world.circuits.snapshot, { building: 0, clean: 0, dirty: 0 });
     assert.equal(world.network.openLinks, 0, "channels without circuits are closed, too");
     await world.settled(get(world));

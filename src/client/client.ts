@@ -4,7 +4,8 @@
  * It owns everything below it and nothing beside: two clients in one process share no state, and a closed one
  * leaves no timer, socket or lock behind.
  */
-import { abortError, throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
+import { LinkedSignal, unlessAborted } from "../base/abort.ts";
+import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { logger } from "../base/log.ts";
 import { parseIp } from "../bytes/ip.ts";
@@ -156,9 +157,10 @@ export class TorClient implements StreamBackend, AsyncDisposable {
   }
 
   /** Resolves when the first circuit stands. Throws `aborted` or `closed`. */
-  ready(signal?: AbortSignal): Promise<void> {
-    if (this.bootstrap.percent === 100) return Promise.resolve();
-    return this.#untilAborted("wait for the client", signal, (done) =>
+  async ready(signal?: AbortSignal): Promise<void> {
+    throwIfAborted(this.#shutdown.signal, "wait for the client");
+    if (this.bootstrap.percent === 100) return;
+    await this.#untilAborted("wait for the client", signal, (done) =>
       this.events.on("bootstrap", ({ percent }) => {
         if (percent === 100) done();
       }));
@@ -182,7 +184,8 @@ export class TorClient implements StreamBackend, AsyncDisposable {
     });
   }
 
-  async openStream({ host, port, isolation, signal }: StreamRequest): Promise<Stream> {
+  async openStream({ host: name, port, isolation, signal }: StreamRequest): Promise<Stream> {
+    const host = withoutBrackets(name);
     this.#check(host);
     if (!(Number.isInteger(port) && port >= 1 && port <= 65535)) {
       throw new TunicError(`Cannot open a stream: found port ${port}, expected 1 to 65535`, {
@@ -305,31 +308,30 @@ export class TorClient implements StreamBackend, AsyncDisposable {
 
   /** Runs a request with a signal that also fires when the client closes; waits for circuits to be possible first. */
   async #request<T>(signal: AbortSignal | undefined, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const both = signal ? AbortSignal.any([signal, this.#shutdown.signal]) : this.#shutdown.signal;
-    throwIfAborted(both, "serve a request");
-    return await action(both);
+    using both = new LinkedSignal(signal, this.#shutdown.signal);
+    throwIfAborted(both.signal, "serve a request");
+    return await action(both.signal);
   }
 
-  #untilAborted(
+  async #untilAborted(
     what: string,
     signal: AbortSignal | undefined,
     start: (done: () => void) => () => void,
   ): Promise<void> {
-    const both = signal ? AbortSignal.any([signal, this.#shutdown.signal]) : this.#shutdown.signal;
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        stop();
-        reject(abortError(both, what));
-      };
-      const stop = start(() => {
-        stop();
-        both.removeEventListener("abort", onAbort);
-        resolve();
-      });
-      if (both.aborted) onAbort();
-      else both.addEventListener("abort", onAbort);
-    });
+    using both = new LinkedSignal(signal, this.#shutdown.signal);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const stop = start(resolve);
+    try {
+      await unlessAborted(promise, both.signal, what);
+    } finally {
+      stop();
+    }
   }
+}
+
+/** An IPv6 address as URLs have it is one for all that. */
+function withoutBrackets(host: string): string {
+  return host.startsWith("[") && host.endsWith("]") && host.includes(":") ? host.slice(1, -1) : host;
 }
 
 function noAnswer(found: string): TunicError {

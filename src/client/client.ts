@@ -8,7 +8,7 @@ import { LinkedSignal, unlessAborted } from "../base/abort.ts";
 import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { logger } from "../base/log.ts";
-import { parseIp } from "../bytes/ip.ts";
+import { isInternalAddress, parseIp } from "../bytes/ip.ts";
 import { ChannelManager } from "../mgr/channels.ts";
 import { CircuitManager, type CircuitManagerEvents } from "../mgr/circuits/mod.ts";
 import { DirectoryManager } from "../mgr/directory/mod.ts";
@@ -24,7 +24,7 @@ import { reverseLookupName } from "../wire/resolve_messages.ts";
 import type { RequestOptions, ResolvedAnswer, StreamBackend, StreamRequest } from "./backend.ts";
 import { Bootstrap, type BootstrapStatus } from "./bootstrap.ts";
 import { TorConnection } from "./byte_stream.ts";
-import { checkConnected, checkDestination, isInternalAddress } from "./destination.ts";
+import { checkConnected, checkDestination } from "./destination.ts";
 import { type FetchInit, torFetch } from "./fetch.ts";
 import { type ResolvedOptions, resolveOptions, type TorClientOptions } from "./options.ts";
 import { VERSION } from "./version.ts";
@@ -112,6 +112,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
       circuits: this.#circuits,
       circuitStreamTimeoutMs: options.circuitStreamTimeoutMs,
       requestTimeoutMs: options.socksTimeoutMs,
+      rejectInternalAddresses: options.clientDnsRejectInternalAddresses,
     });
     this.#watch();
   }

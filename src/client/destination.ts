@@ -7,7 +7,7 @@
  */
 import { type ErrorKind, TunicError } from "../base/errors.ts";
 import { equal } from "../bytes/bytes.ts";
-import { parseIp } from "../bytes/ip.ts";
+import { isInternalAddress } from "../bytes/ip.ts";
 import { fromBase32, utf8 } from "../bytes/text.ts";
 import { sha3_256 } from "../crypto/digest.ts";
 
@@ -62,23 +62,4 @@ function isOnionAddress(name: string): boolean {
 function isInternal(name: string): boolean {
   if (/(^|\.)local$|(^|\.)localhost$/.test(name)) return true;
   return isInternalAddress(name);
-}
-
-/** Whether `text` is an address that belongs to no public network. */
-export function isInternalAddress(text: string): boolean {
-  const address = parseIp(text);
-  if (!address) return false;
-  if (address.length === 4) return isInternal4(address);
-  const mapped = address.subarray(0, 10).every((byte) => byte === 0) && address[10] === 0xff && address[11] === 0xff;
-  if (mapped) return isInternal4(address.subarray(12));
-  const [a, b] = [address[0]!, address[1]!];
-  // fc00::/7, fe80::/10, fec0::/10, ::/127
-  return (a & 0xfe) === 0xfc || (a === 0xfe && b >= 0x80) ||
-    (address.subarray(0, 15).every((byte) => byte === 0) && address[15]! < 2);
-}
-
-function isInternal4(address: Uint8Array): boolean {
-  const [a, b] = [address[0]!, address[1]!];
-  return a === 0 || a === 10 || a === 127 || (a === 100 && b >= 64 && b < 128) || (a === 169 && b === 254) ||
-    (a === 172 && b >= 16 && b < 32) || (a === 192 && b === 168);
 }

@@ -24,6 +24,8 @@ export interface StreamManagerOptions {
   readonly circuitStreamTimeoutMs: number | undefined;
   /** For a request altogether. */
   readonly requestTimeoutMs: number;
+  /** Whether an exit's word that a name is one of a private network is final. */
+  readonly rejectInternalAddresses: boolean;
 }
 
 export interface StreamOptions {
@@ -100,7 +102,7 @@ export class StreamManager {
       } catch (cause) {
         throwIfAborted(request.signal, what);
         const error = toTunicError(cause, `Cannot ${what}`, { kind: "internal", code: "stream-defect" });
-        const verdict = judge(error, managed, destination);
+        const verdict = judge(error, managed, destination, this.#options.rejectInternalAddresses);
         if (verdict === "other-exit" || verdict === "full") avoided.exits.push(managed.exit);
         if (verdict === "other-exit" || verdict === "slow") failures++;
         if (verdict === "final" || failures >= MAX_EXITS || attempt >= MAX_ATTEMPTS) throw error;
@@ -112,7 +114,12 @@ export class StreamManager {
 }
 
 /** Draws the consequences for the circuit, too. */
-function judge(error: TunicError, managed: ManagedCircuit, destination: Destination | undefined): Verdict {
+function judge(
+  error: TunicError,
+  managed: ManagedCircuit,
+  destination: Destination | undefined,
+  rejectInternalAddresses: boolean,
+): Verdict {
   if (error.kind === "timeout") {
     // Whether exit or circuit is slow cannot be told; others should not have to find out.
     managed.retired = true;
@@ -123,6 +130,8 @@ function judge(error: TunicError, managed: ManagedCircuit, destination: Destinat
   if (error.kind === "resolve" || error.kind === "stream") {
     switch (error.context.reason) {
       case "EXITPOLICY":
+        // Others would say the same, and a page full of such names must not wear circuits out.
+        if (rejectInternalAddresses && error.context.isInternal) return "final";
         if (destination) managed.refusedPorts.add(destination.port);
         return "other-exit";
       case "HIBERNATING":

@@ -1,11 +1,12 @@
 /** The streams and lookups of a client's circuit (tor-spec 6.2 to 6.4): how they are opened, and what answers them. */
 import { Deferred } from "../base/deferred.ts";
 import { abortError, throwIfAborted, TunicError } from "../base/errors.ts";
+import { isInternalAddress } from "../bytes/ip.ts";
 import { decodeWith, encodeWith } from "../bytes/codec.ts";
 import { randomBelow, type RandomSource } from "../runtime/random.ts";
 import { RelayCommand } from "../wire/relay_cell.ts";
 import { RESOLVE, RESOLVED, type ResolvedAnswer } from "../wire/resolve_messages.ts";
-import { BEGIN, type Begin, CONNECTED, END, EndReason, endReasonName } from "../wire/stream_messages.ts";
+import { BEGIN, type Begin, CONNECTED, END, type End, EndReason, endReasonName } from "../wire/stream_messages.ts";
 import { OpenStreams, unknownStream } from "./open_streams.ts";
 import { Stream } from "./stream.ts";
 
@@ -103,13 +104,13 @@ export class StreamTable {
       opening.resolve(stream);
       return;
     }
-    const { reason } = decodeWith(END, data);
+    const end = decodeWith(END, data);
     this.open.remove(id);
     if (opening) {
       this.#opening.delete(id);
-      opening.reject(endError("open a stream", reason));
+      opening.reject(endError("open a stream", end));
     }
-    stream.onEnd(reason === EndReason.DONE ? undefined : endError("go on with a stream", reason));
+    stream.onEnd(end.reason === EndReason.DONE ? undefined : endError("go on with a stream", end));
   }
 
   closeAll(error: TunicError): void {
@@ -160,7 +161,7 @@ export class StreamTable {
     if (lookup?.hop !== hop) return false;
     this.#lookups.delete(id);
     this.#changed();
-    lookup.answer.reject(endError("resolve a name", decodeWith(END, data).reason));
+    lookup.answer.reject(endError("resolve a name", decodeWith(END, data)));
     return true;
   }
 
@@ -187,12 +188,12 @@ export class StreamTable {
 /** Reasons that another exit would give too. */
 const FINAL_REASONS: readonly number[] = [EndReason.CONNECTREFUSED, EndReason.DONE, EndReason.CONNRESET];
 
-function endError(what: string, reason: number): TunicError {
+function endError(what: string, { reason, address }: End): TunicError {
   const name = endReasonName(reason);
   return new TunicError(`Cannot ${what}: the exit ended it (${name})`, {
     kind: "stream",
     code: `end-${name.toLowerCase().replaceAll(" ", "-")}`,
     retry: FINAL_REASONS.includes(reason) ? "never" : "elsewhere",
-    context: { reason: name },
+    context: { reason: name, isInternal: address !== undefined && isInternalAddress(address) },
   });
 }

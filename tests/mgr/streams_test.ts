@@ -5,7 +5,7 @@ import { encodeWith } from "../../src/bytes/codec.ts";
 import { StreamManager, type StreamManagerOptions } from "../../src/mgr/streams.ts";
 import { RelayCommand } from "../../src/wire/relay_cell.ts";
 import { RESOLVED, type ResolvedAnswer } from "../../src/wire/resolve_messages.ts";
-import { EndReason } from "../../src/wire/stream_messages.ts";
+import { END, EndReason } from "../../src/wire/stream_messages.ts";
 import {
   CircuitWorld,
   connects,
@@ -31,6 +31,7 @@ class World extends CircuitWorld {
       circuits: this.circuits,
       circuitStreamTimeoutMs: undefined,
       requestTimeoutMs: 120 * SECOND,
+      rejectInternalAddresses: true,
       ...options,
     });
   }
@@ -125,6 +126,20 @@ describe("a stream that an exit ends", () => {
     await world.settled(world.open(443, "me"));
     assert.equal(world.circuits.snapshot.dirty, 4);
     await world.close();
+  });
+
+  test("because the name is one of a private network is not tried elsewhere, except where that is allowed", async () => {
+    for (const rejectInternalAddresses of [true, false]) {
+      const body = encodeWith(END, { reason: EndReason.EXITPOLICY, address: "127.0.0.1", ttl: 60 });
+      const world = await World.of((circuit, { command, streamId }) => {
+        if (command === RelayCommand.BEGIN) circuit.say(circuit.payload(2, RelayCommand.END, streamId, body));
+      }, { rejectInternalAddresses });
+      const opening = world.open();
+      await world.time.advance(2 * SECOND);
+      await assert.rejects(opening, isKind("stream", "end-exitpolicy"));
+      assert.equal(world.asked.length, rejectInternalAddresses ? 1 : 3);
+      await world.close();
+    }
   });
 
   test("because it is full is the last on that circuit", async () => {

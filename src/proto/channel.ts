@@ -2,12 +2,14 @@
  * A channel: one TLS connection to a relay, carrying the cells of many circuits (tor-spec 2 to 4).
  *
  * In: cells are cut out of what TLS delivers; the payloads of RELAY cells of one circuit that came together are
- * handed over together. Out: cells gather in a queue that is written once a turn of the event loop; circuits with
- * data get turns, in rotation, for as long as the socket takes more.
+ * handed over together. Out: cells gather in a queue that is written once a turn of the event loop, for as long as the
+ * socket takes more, and circuits with data of their own get turns, in rotation. What other relays send through us
+ * follows no turns: a circuit for which too much waits is closed.
  */
 import { Emitter } from "../base/events.ts";
 import { toTunicError, TunicError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
+import { encodeWith } from "../bytes/codec.ts";
 import type { Runtime, Timer, TlsSocket } from "../runtime/ports.ts";
 import {
   CELL_HEADER_LEN,
@@ -19,8 +21,9 @@ import {
   cellLength,
   PAYLOAD_LEN,
   VAR_CELL_HEADER_LEN,
-  writeCellHeader,
 } from "../wire/cell.ts";
+import { DESTROY, DestroyReason } from "../wire/create_cells.ts";
+import { CellQueue } from "./cell_queue.ts";
 import type { CellSink, ChannelCircuit } from "./channel_circuit.ts";
 import { Circuit } from "./circuit.ts";
 import type { LinkInfo } from "./link_handshake.ts";
@@ -56,25 +59,23 @@ export interface ChannelEvents {
 /** Cells of one circuit that are handed over at once, and cells that are written at once: one TLS record's. */
 const BATCH_CELLS = 31;
 const BATCH_LENGTH = BATCH_CELLS * PAYLOAD_LEN;
-/** Bytes waiting in the socket beyond which circuits get no turns. */
+/** Cells that are written as one piece. */
+const WRITE_CELLS = 4 * BATCH_CELLS;
+/** Bytes waiting in the socket beyond which it gets no more. */
 const SOCKET_HIGH_WATER = 128 * 1024;
-/**
- * Bytes waiting in the socket beyond which the channel is closed. DATA stops long before; what is left are answers to
- * a relay that sends on and takes nothing.
- */
-const SOCKET_LIMIT = 4 * 1024 * 1024;
+/** Cells waiting for one circuit beyond which it is closed; windows hold the honest to less (C tor's default). */
+const MAX_CIRCUIT_CELLS = 2_500;
+/** Bytes waiting for all circuits beyond which those with the most are closed. */
+const MAX_QUEUED = 32 * 1024 * 1024;
+/** A circuit with fewer cells waiting is not what takes the room. */
+const FEW_CELLS = 50;
+/** Circuits on one channel. */
+const MAX_CIRCUITS = 8_192;
 /** How long an orderly close waits for the relay to take what is queued. */
 const LINGER_MS = 500;
 /** The longest cell a client has a use for after the handshake: VPADDING may be longer, and is refused. */
 const MAX_CELL_LENGTH = 4096;
 const KNOWN_COMMANDS: ReadonlySet<number> = new Set(Object.values(CellCommand));
-
-/** Cells waiting to be written: payloads one after the other. */
-interface Outgoing {
-  readonly circId: number;
-  readonly command: number;
-  readonly payloads: Uint8Array;
-}
 
 /** A circuit on the channel, with the RELAY payloads gathered for it in this turn. */
 interface Entry {
@@ -99,8 +100,9 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
   /** The beginning of a cell whose end has not come yet. */
   #partial: Uint8Array = new Uint8Array(0);
 
-  #outgoing: Outgoing[] = [];
-  #outgoingCells = 0;
+  readonly #outgoing = new CellQueue();
+  /** Numbers of circuits for which more waits than may. */
+  readonly #overfull = new Set<number>();
   #flushing = false;
   #blocked = false;
   /** Circuits that want turns, in the order they get them. */
@@ -146,17 +148,18 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
 
   /** Bytes waiting to go out: cells queued here and in the socket. */
   get queued(): number {
-    return this.#outgoingCells * CELL_LEN + this.#socket.queued;
+    return this.#outgoing.cells * CELL_LEN + this.#socket.queued;
   }
 
-  /** A client's circuit with no hops yet. Throws `connection` on a closed channel. */
+  /** A client's circuit with no hops yet. Throws as `register` does. */
   newCircuit(circuitWindow: number): Circuit {
     return this.register((circId) => new Circuit({ sink: this, circId, random: this.#runtime, circuitWindow }));
   }
 
-  /** A circuit of our side under a new number. Throws `connection` on a closed channel. */
+  /** A circuit of our side under a new number. Throws `connection` on a closed channel, `limit` on a full one. */
   register<C extends ChannelCircuit>(make: (circId: number) => C): C {
     if (this.#closed) throw this.#error ?? channelClosed("it was closed");
+    if (this.#circuits.size >= MAX_CIRCUITS) throw full();
     const circuit = make(this.#newCircId());
     this.#add(circuit);
     return circuit;
@@ -181,8 +184,7 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
 
   sendPayloads(circId: number, command: number, payloads: Uint8Array): void {
     if (this.#closed) return;
-    this.#outgoing.push({ circId, command, payloads });
-    this.#outgoingCells += payloads.length / PAYLOAD_LEN;
+    if (this.#outgoing.push(circId, command, payloads) > MAX_CIRCUIT_CELLS) this.#overfull.add(circId);
     this.#schedule();
   }
 
@@ -223,33 +225,58 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
   }
 
   #flush(): void {
-    if (this.#closed) return;
-    while (!this.#blocked && this.#wanting.size > 0) {
+    while (!this.#closed && !this.#blocked && (this.#wanting.size > 0 || this.#outgoing.cells > 0)) {
       for (const circuit of this.#wanting) {
         this.#wanting.delete(circuit);
         if (circuit.takeTurn(this.#scratch)) this.#wanting.add(circuit);
-        if (this.#outgoingCells >= BATCH_CELLS) break;
+        if (this.#outgoing.cells >= BATCH_CELLS) break;
       }
       this.#write();
     }
-    this.#write();
-    if (this.#socket.queued > SOCKET_LIMIT) this.close(notTaken(this.#socket.queued));
+    this.#limitQueues();
   }
 
-  /** Hands everything queued to the socket, as one piece. */
+  /** Hands cells to the socket, as one piece. */
   #write(): void {
-    if (this.#outgoingCells === 0) return;
-    const bytes = new Uint8Array(this.#outgoingCells * CELL_LEN);
-    let at = 0;
-    for (const { circId, command, payloads } of this.#outgoing) {
-      for (let from = 0; from < payloads.length; from += PAYLOAD_LEN, at += CELL_LEN) {
-        writeCellHeader(bytes, at, circId, command);
-        bytes.set(payloads.subarray(from, from + PAYLOAD_LEN), at + CELL_HEADER_LEN);
-      }
+    if (this.#outgoing.cells === 0) return;
+    if (!this.#socket.write(this.#outgoing.take(WRITE_CELLS)) && this.#socket.queued > SOCKET_HIGH_WATER) {
+      this.#blocked = true;
     }
-    this.#outgoing = [];
-    this.#outgoingCells = 0;
-    if (!this.#socket.write(bytes) && this.#socket.queued > SOCKET_HIGH_WATER) this.#blocked = true;
+  }
+
+  /** Closes the circuits for which too much waits, and the channel where that is not what fills it. */
+  #limitQueues(): void {
+    for (const circId of this.#overfull) {
+      if (this.#outgoing.cellsOf(circId) > MAX_CIRCUIT_CELLS) this.#closeOverfull(circId);
+    }
+    this.#overfull.clear();
+    while (!this.#closed && this.queued > MAX_QUEUED) {
+      const circId = this.#fullest();
+      if (circId === undefined) return this.close(notTaken(this.queued));
+      this.#closeOverfull(circId);
+    }
+  }
+
+  /** The circuit for which the most waits, unless even that is little. */
+  #fullest(): number | undefined {
+    let most = FEW_CELLS;
+    let fullest: number | undefined;
+    for (const circId of this.#circuits.keys()) {
+      const cells = this.#outgoing.cellsOf(circId);
+      if (cells <= most) continue;
+      most = cells;
+      fullest = circId;
+    }
+    return fullest;
+  }
+
+  #closeOverfull(circId: number): void {
+    const entry = this.#circuits.get(circId);
+    if (!entry) return;
+    const error = notTaken(this.#outgoing.cellsOf(circId) * CELL_LEN);
+    log.debug("Closed a circuit: {reason}", { reason: error.message });
+    this.#outgoing.drop(circId);
+    entry.circuit.onOverfull(error);
   }
 
   #onData(bytes: Uint8Array): void {
@@ -346,6 +373,9 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
     if (circId === 0 || isInitiators === this.#options.isInitiator || this.#circuits.has(circId)) {
       throw violation("circuit-number", `a ${cellCommandName(command)} cell with a number that is not to be used`);
     }
+    if (this.#circuits.size >= MAX_CIRCUITS) {
+      return this.sendCell(circId, CellCommand.DESTROY, encodeWith(DESTROY, DestroyReason.RESOURCELIMIT));
+    }
     const circuit = this.#options.accept!(this, circId, command, payload);
     if (circuit) this.#add(circuit);
   }
@@ -399,15 +429,14 @@ export class Channel<Link extends { readonly rest: Uint8Array } = LinkInfo> impl
   #onClosed(error: TunicError | undefined): void {
     if (this.#closed) return;
     this.#error ??= error;
-    this.#write();
+    while (!this.#error && this.#outgoing.cells > 0) this.#write();
     this.#closed = true;
     this.#idle?.cancel();
     const reason = channelClosed(this.#error?.message ?? "it was closed", this.#error);
     for (const { circuit } of [...this.#circuits.values()]) circuit.onClosed(reason);
     this.#circuits.clear();
     this.#wanting.clear();
-    this.#outgoing = [];
-    this.#outgoingCells = 0;
+    this.#outgoing.clear();
     this.#spare.length = 0;
     this.#emitter.emit("closed", this.#error);
     this.#emitter.clear();
@@ -441,9 +470,17 @@ function channelClosed(detail: string, cause?: TunicError): TunicError {
 }
 
 function notTaken(queued: number): TunicError {
-  return new TunicError(`Cannot go on with a channel: the relay takes nothing, ${queued} bytes wait for it`, {
+  return new TunicError(`Cannot go on with a channel or circuit: the relay takes too little, ${queued} bytes wait`, {
     kind: "limit",
     code: "relay-takes-nothing",
+    retry: "elsewhere",
+  });
+}
+
+function full(): TunicError {
+  return new TunicError(`Cannot make a circuit: its channel has ${MAX_CIRCUITS} of them`, {
+    kind: "limit",
+    code: "channel-full",
     retry: "elsewhere",
   });
 }

@@ -10,6 +10,8 @@ export interface ChannelCircuit {
   onCell(command: number, payload: Uint8Array): void;
   /** May send DATA; `scratch` holds as much as one turn can. True if there is more to send. */
   takeTurn(scratch: Uint8Array): boolean;
+  /** More waits to go out for this circuit than may; it was dropped, and the circuit must close. */
+  onOverfull(error: TunicError): void;
   /** The channel is gone. */
   onClosed(error: TunicError): void;
 }

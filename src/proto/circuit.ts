@@ -175,6 +175,10 @@ export class Circuit implements ChannelCircuit {
     this.#emitter.clear();
   }
 
+  onOverfull(error: TunicError): void {
+    this.destroy(error);
+  }
+
   /** Payloads of RELAY cells, one after the other. */
   onRelayPayloads(payloads: Uint8Array): void {
     if (this.#error) return;

@@ -19,6 +19,7 @@ import {
   relayCommand,
   relayCommandName,
   relayData,
+  relayRecognized,
   relayStreamId,
   writeRelayPayload,
 } from "../wire/relay_cell.ts";
@@ -58,7 +59,8 @@ export class RelayCircuit implements ChannelCircuit {
   readonly #points: DigestPoints;
   readonly #streams: RelayStreams;
   #next: NextHop | undefined;
-  #extending = false;
+  /** The EXTEND2 whose channel is awaited. */
+  #extending: Extend2 | undefined;
   #earlyLeft = RELAY_EARLY_LIMIT;
   #error: TunicError | undefined;
   /** Called once when the circuit is over. */
@@ -107,7 +109,8 @@ export class RelayCircuit implements ChannelCircuit {
           }
           return this.#open(this.#layer.decrypt(payload), CellCommand.RELAY_EARLY);
         case CellCommand.DESTROY:
-          return this.#end(ended("the client's side closed it"), undefined, decodeWith(DESTROY, payload));
+          // Its reason goes no further: it could carry a mark along the path (tor-spec 5.4).
+          return this.#end(ended("the client's side closed it"), undefined, DestroyReason.DESTROYED);
         default:
           throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
       }
@@ -127,6 +130,10 @@ export class RelayCircuit implements ChannelCircuit {
       more = !this.#error && open.anyReady && this.#flow.sendable > 0;
     });
     return more;
+  }
+
+  onOverfull(error: TunicError): void {
+    this.destroy(error, DestroyReason.RESOURCELIMIT);
   }
 
   onClosed(error: TunicError): void {
@@ -158,10 +165,11 @@ export class RelayCircuit implements ChannelCircuit {
 
   /** Payloads with our layer off. */
   #open(payloads: Uint8Array, command: number): void {
-    if (!this.#next && !this.joined) {
+    if (!this.#next && !this.joined && allRecognized(payloads)) {
       this.#layer.verify(payloads, this.#points);
       return this.#deliver(payloads, command);
     }
+    // One after the other, for a cell of ours may change where those behind it go.
     for (let rest = payloads; rest.length > 0 && !this.#error;) {
       const own = this.#layer.findRecognized(rest);
       const foreign = own < 0 ? rest : rest.subarray(0, own);
@@ -176,7 +184,8 @@ export class RelayCircuit implements ChannelCircuit {
 
   #pass(payloads: Uint8Array, command: number): void {
     if (this.#next) this.#next.send(command, payloads);
-    else this.joined!.sendThrough(payloads);
+    else if (this.joined) this.joined.sendThrough(payloads);
+    else throw violation("unrecognized", "a cell that nobody recognizes at the circuit's end");
   }
 
   #deliver(payloads: Uint8Array, cell: number): void {
@@ -207,6 +216,7 @@ export class RelayCircuit implements ChannelCircuit {
       case RelayCommand.TRUNCATE:
         this.#next?.destroy(DestroyReason.REQUESTED);
         this.#next = undefined;
+        this.#extending = undefined;
         return this.send(RelayCommand.TRUNCATED, 0, encodeWith(TRUNCATED, DestroyReason.REQUESTED));
       case RelayCommand.DROP:
         return;
@@ -231,30 +241,26 @@ export class RelayCircuit implements ChannelCircuit {
     if (back || equal(target.rsaId, this.#services.rsaId)) {
       throw violation("extend-back", "EXTEND2 to where it came from");
     }
-    this.#extending = true;
+    this.#extending = extend;
     this.#services.connect(target).then((channel) => {
-      this.#extending = false;
-      if (this.#error) return;
-      this.#next = channel.register((circId) =>
-        new NextHop(circId, channel, {
-          onCreated: (reply) => this.send(RelayCommand.EXTENDED2, 0, encodeWith(EXTENDED2, reply)),
-          onPayloads: (payloads) => this.sendThrough(payloads),
-          onDestroyed: (reason) => {
-            this.#next = undefined;
-            this.send(RelayCommand.TRUNCATED, 0, encodeWith(TRUNCATED, reason));
-          },
-          onChannelClosed: (error) => {
-            this.#next = undefined;
-            this.destroy(error, DestroyReason.CHANNEL_CLOSED);
-          },
-        })
-      );
-      this.#next.create(extend);
+      if (this.#extending === extend) this.#goOn(channel, extend);
     }).catch((error) => {
-      this.#extending = false;
-      const reason = isTunicError(error, "identity") ? DestroyReason.OR_IDENTITY : DestroyReason.CONNECTFAILED;
-      this.destroy(asTunicError(error), reason);
+      if (this.#extending !== extend) return;
+      this.destroy(asTunicError(error), extendFailure(error));
     });
+  }
+
+  #goOn(channel: CellSink & Pick<Channel, "register">, extend: Extend2): void {
+    const next = channel.register((circId) =>
+      new NextHop(circId, channel, {
+        onCreated: (reply) => this.send(RelayCommand.EXTENDED2, 0, encodeWith(EXTENDED2, reply)),
+        onPayloads: (payloads) => this.sendThrough(payloads),
+        onEnded: (error, reason) => this.destroy(error, reason),
+      })
+    );
+    this.#next = next;
+    this.#extending = undefined;
+    next.create(extend);
   }
 
   #guard(action: () => void): void {
@@ -264,7 +270,7 @@ export class RelayCircuit implements ChannelCircuit {
     } catch (error) {
       const reason = asTunicError(error);
       log.debug("Closed a circuit: {reason}", { reason: reason.message });
-      this.destroy(reason, reason.kind === "internal" ? DestroyReason.INTERNAL : DestroyReason.PROTOCOL);
+      this.destroy(reason, destroyReasonOf(reason));
     }
   }
 
@@ -272,6 +278,7 @@ export class RelayCircuit implements ChannelCircuit {
   #end(error: TunicError, towardsClient: number | undefined, onwards: number): void {
     if (this.#error) return;
     this.#error = error;
+    this.#extending = undefined;
     if (towardsClient !== undefined) {
       this.#sink.sendCell(this.circId, CellCommand.DESTROY, encodeWith(DESTROY, towardsClient));
     }
@@ -286,8 +293,8 @@ export class RelayCircuit implements ChannelCircuit {
 interface NextHopEvents {
   onCreated(reply: Uint8Array): void;
   onPayloads(payloads: Uint8Array): void;
-  onDestroyed(reason: number): void;
-  onChannelClosed(error: TunicError): void;
+  /** Once, if it was not we who closed it; with the reason that the client's side is to be told. */
+  onEnded(error: TunicError, reason: number): void;
 }
 
 /** The circuit's other side: on the channel to the next relay. */
@@ -334,13 +341,12 @@ class NextHop implements ChannelCircuit {
       if (command !== CellCommand.DESTROY) {
         throw violation("unexpected-cell", `an unexpected ${cellCommandName(command)} cell`);
       }
-      const reason = decodeWith(DESTROY, payload);
       this.#over = true;
       this.#sink.release(this);
-      this.#events.onDestroyed(reason);
-    } catch {
-      this.destroy(DestroyReason.PROTOCOL);
-      this.#events.onDestroyed(DestroyReason.PROTOCOL);
+      this.#events.onEnded(ended("the next relay closed it"), DestroyReason.DESTROYED);
+    } catch (error) {
+      const reason = asTunicError(error);
+      this.#fail(reason, destroyReasonOf(reason));
     }
   }
 
@@ -348,10 +354,19 @@ class NextHop implements ChannelCircuit {
     return false;
   }
 
+  onOverfull(error: TunicError): void {
+    if (!this.#over) this.#fail(error, DestroyReason.RESOURCELIMIT);
+  }
+
   onClosed(error: TunicError): void {
     if (this.#over) return;
     this.#over = true;
-    this.#events.onChannelClosed(error);
+    this.#events.onEnded(error, DestroyReason.CHANNEL_CLOSED);
+  }
+
+  #fail(error: TunicError, reason: number): void {
+    this.destroy(reason);
+    this.#events.onEnded(error, reason);
   }
 }
 
@@ -366,6 +381,23 @@ function targetOf(specifiers: readonly LinkSpecifier[]): ChannelTarget {
     throw violation("extend-target", "EXTEND2 without an address or an RSA identity");
   }
   return { addresses, rsaId: rsaId.id, ed25519Id: ed25519Id?.kind === "ed25519-id" ? ed25519Id.id : undefined };
+}
+
+/** Whether every payload may be for this relay; a stranger's looks so once in 65,536 times. */
+function allRecognized(payloads: Uint8Array): boolean {
+  for (let at = 0; at < payloads.length; at += PAYLOAD_LEN) {
+    if (relayRecognized(payloads, at) !== 0) return false;
+  }
+  return true;
+}
+
+function extendFailure(error: unknown): number {
+  if (isTunicError(error, "identity")) return DestroyReason.OR_IDENTITY;
+  return isTunicError(error, "limit") ? DestroyReason.RESOURCELIMIT : DestroyReason.CONNECTFAILED;
+}
+
+function destroyReasonOf(error: TunicError): number {
+  return error.kind === "internal" ? DestroyReason.INTERNAL : DestroyReason.PROTOCOL;
 }
 
 function asTunicError(error: unknown): TunicError {

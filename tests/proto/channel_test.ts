@@ -366,7 +366,7 @@ describe("cells to the relay", () => {
     for (const { peer, id } of circuits) assert.deepEqual(peer.dataOf(id), patterned(320 * RELAY_DATA_LEN));
   });
 
-  test("of DATA wait while the socket is full, others do not", async () => {
+  test("wait while the socket is full, and then go out in rotation, DATA last", async () => {
     const world = new ChannelWorld();
     const { circuit, peer, stream, id } = await world.open();
     const other = await world.open();
@@ -377,29 +377,64 @@ describe("cells to the relay", () => {
     assert.ok(queued > 128 * 1024 && queued <= 128 * 1024 + 32 * CELL_LEN, String(queued));
     void circuit.openStream("example.org", 443, 0);
     await world.runtime.time.settle();
-    assert.equal(peer.all(RelayCommand.BEGIN).length, 2);
-    assert.equal(world.socket.queued, queued + CELL_LEN);
+    assert.equal(world.socket.queued, queued);
+    assert.equal(world.channel.queued, queued + CELL_LEN);
+    const before = peer.heard.length;
     world.socket.unblock();
     await world.runtime.time.settle();
+    assert.equal(peer.heard[before]!.command, RelayCommand.BEGIN);
     assert.deepEqual(peer.dataOf(id), patterned(400 * RELAY_DATA_LEN));
     assert.equal(stream.queued, 0);
     assert.equal(other.stream.queued, 0);
   });
 
-  test("that a relay never takes close the channel before they are too many", async () => {
+  test("that a relay never takes close their circuit before they are too many", async () => {
     const world = new ChannelWorld();
-    const { peer, id } = await world.open();
-    world.socket.blocked = true;
-    world.socket.queued = 4 * 1024 * 1024 - 10 * CELL_LEN;
+    const { circuit, peer, id } = await world.open();
+    const other = await world.open();
     const feed = async (cells: number): Promise<void> => {
       for (let i = 0; i < cells; i++) peer.say(peer.data(id, new Uint8Array(0)));
       world.feed(world.said());
       await world.runtime.time.settle();
     };
-    await feed(300);
-    assert.equal(world.channel.closed, false);
+    world.socket.blocked = true;
+    world.socket.queued = 128 * 1024;
+    // One answer for the hundred and two for the fifties; the first of them fills the socket.
     await feed(100);
+    assert.equal(world.socket.queued, 128 * 1024 + 3 * CELL_LEN);
+    for (let i = 0; i < 83; i++) await feed(1000);
+    assert.equal(world.channel.queued - world.socket.queued, 2490 * CELL_LEN);
+    assert.equal(circuit.closed, undefined);
+    await feed(400);
+    assert.ok(isTunicError(circuit.closed, "limit"));
+    assert.equal(world.channel.queued - world.socket.queued, CELL_LEN, "DESTROY is all that waits");
+    assert.equal(other.circuit.closed, undefined);
+    assert.equal(world.channel.closed, false);
+    world.socket.unblock();
+    await world.runtime.time.settle();
+    assert.equal(peer.destroyed, DestroyReason.NONE);
+  });
+
+  test("close circuits with the most of them, then the channel, when all together are too many", async () => {
+    const world = new ChannelWorld();
+    const [busy, quiet] = [await world.circuit(), await world.circuit()];
+    const payloads = (cells: number): Uint8Array => new Uint8Array(cells * 509);
+    world.socket.blocked = true;
+    world.socket.queued = 32 * 1024 * 1024 - 100 * CELL_LEN;
+    world.channel.sendCell(0, CellCommand.PADDING, new Uint8Array(0));
+    await world.runtime.time.settle();
+    world.channel.sendPayloads(quiet.circuit.circId, CellCommand.RELAY, payloads(20));
+    world.channel.sendPayloads(busy.circuit.circId, CellCommand.RELAY, payloads(79));
+    await world.runtime.time.settle();
+    assert.equal(busy.circuit.closed, undefined);
+    world.channel.sendPayloads(busy.circuit.circId, CellCommand.RELAY, payloads(1));
+    await world.runtime.time.settle();
+    assert.ok(isTunicError(busy.circuit.closed, "limit"));
+    assert.equal(quiet.circuit.closed, undefined);
+    world.channel.sendPayloads(0, CellCommand.PADDING, payloads(100));
+    await world.runtime.time.settle();
     assert.ok(isTunicError(world.closed[0], "limit"));
+    assert.ok(isTunicError(quiet.circuit.closed, "connection"));
   });
 });
 

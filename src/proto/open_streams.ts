@@ -161,12 +161,14 @@ export class OpenStreams implements StreamCarrier {
     stream?.onSendme();
   }
 
-  closeAll(error: TunicError): void {
+  /** The circuit is gone; answers the streams there were, some of which may still have data to deliver. */
+  closeAll(error: TunicError): readonly Stream[] {
     const streams = [...this.#streams.values()];
     this.#streams.clear();
     this.#ended.clear();
     this.#ready.clear();
     for (const stream of streams) stream.onCircuitClosed(error);
+    return streams;
   }
 }
 

@@ -4,6 +4,7 @@
  * It owns everything below it and nothing beside: two clients in one process share no state, and a closed one
  * leaves no timer, socket or lock behind.
  */
+import { Deferred } from "../base/deferred.ts";
 import { LinkedSignal, unlessAborted } from "../base/abort.ts";
 import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
@@ -110,6 +111,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
     this.#streams = new StreamManager({
       runtime,
       circuits: this.#circuits,
+      paths: this.#paths,
       circuitStreamTimeoutMs: options.circuitStreamTimeoutMs,
       requestTimeoutMs: options.socksTimeoutMs,
       rejectInternalAddresses: options.clientDnsRejectInternalAddresses,
@@ -320,10 +322,10 @@ export class TorClient implements StreamBackend, AsyncDisposable {
     start: (done: () => void) => () => void,
   ): Promise<void> {
     using both = new LinkedSignal(signal, this.#shutdown.signal);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const stop = start(resolve);
+    const done = new Deferred<void>();
+    const stop = start(() => done.resolve());
     try {
-      await unlessAborted(promise, both.signal, what);
+      await unlessAborted(done.promise, both.signal, what);
     } finally {
       stop();
     }

@@ -127,6 +127,12 @@ export class PathSelector {
     return relay >= 0 && netdir.allowsExitTo(relay, destination.port, familyOf(destination.host));
   }
 
+  /** Whether the path's last hop may connect to IPv6 addresses, on this port. */
+  allowsIpv6(path: Path, port: number): boolean {
+    const relay = this.#netdir?.indexOfRsaId(path.hops.at(-1)!.rsaId) ?? -1;
+    return relay >= 0 && this.#netdir!.allowsExitTo(relay, port, "ipv6");
+  }
+
   /** A path to an exit that takes streams to `destination`. Throws `no-path`. */
   exitPath(destination: Destination, constraints: PathConstraints = {}): Path {
     const { port } = destination;

@@ -13,13 +13,14 @@ import type { Runtime } from "../runtime/ports.ts";
 import type { ResolvedAnswer } from "../wire/resolve_messages.ts";
 import { BeginFlag } from "../wire/stream_messages.ts";
 import type { CircuitManager, ManagedCircuit } from "./circuits/mod.ts";
-import type { Destination } from "./paths.ts";
+import type { Destination, Path, PathSelector } from "./paths.ts";
 
 const log = logger("streams");
 
 export interface StreamManagerOptions {
   readonly runtime: Runtime;
   readonly circuits: CircuitManager;
+  readonly paths: Pick<PathSelector, "allowsIpv6">;
   /** For one exit to answer; `undefined`: 10 s for the first, 15 s for further ones. */
   readonly circuitStreamTimeoutMs: number | undefined;
   /** For a request altogether. */
@@ -64,7 +65,11 @@ export class StreamManager {
       destination,
       options,
       "open a stream",
-      (circuit, signal) => circuit.openStream(host, port, BeginFlag.IPV6_OKAY, signal),
+      (circuit, signal, path) => {
+        // Said to those only for whom it means something, as C tor does.
+        const flags = this.#options.paths.allowsIpv6(path, port) ? BeginFlag.IPV6_OKAY : 0;
+        return circuit.openStream(host, port, flags, signal);
+      },
     );
   }
 
@@ -87,7 +92,7 @@ export class StreamManager {
     destination: Destination | undefined,
     { isolation, signal }: StreamOptions,
     what: string,
-    action: (circuit: Circuit, signal: AbortSignal) => Promise<T>,
+    action: (circuit: Circuit, signal: AbortSignal, path: Path) => Promise<T>,
   ): Promise<T> {
     const { runtime, circuits, requestTimeoutMs, circuitStreamTimeoutMs } = this.#options;
     using request = limited(runtime, requestTimeoutMs, signal, what);
@@ -98,7 +103,7 @@ export class StreamManager {
       const timeoutMs = circuitStreamTimeoutMs ?? (attempt === 1 ? 10_000 : 15_000);
       using limit = limited(runtime, timeoutMs, request.signal, what);
       try {
-        return await action(circuit, limit.signal);
+        return await action(circuit, limit.signal, managed.path);
       } catch (cause) {
         throwIfAborted(request.signal, what);
         const error = toTunicError(cause, `Cannot ${what}`, { kind: "internal", code: "stream-defect" });

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type ErrorKind, isTunicError } from "../../src/base/errors.ts";
-import { encodeWith } from "../../src/bytes/codec.ts";
+import { decodeWith, encodeWith } from "../../src/bytes/codec.ts";
 import { StreamManager, type StreamManagerOptions } from "../../src/mgr/streams.ts";
 import { RelayCommand } from "../../src/wire/relay_cell.ts";
 import { RESOLVED, type ResolvedAnswer } from "../../src/wire/resolve_messages.ts";
-import { END, EndReason } from "../../src/wire/stream_messages.ts";
+import { BEGIN, BeginFlag, END, EndReason } from "../../src/wire/stream_messages.ts";
 import {
   CircuitWorld,
   connects,
@@ -29,6 +29,7 @@ class World extends CircuitWorld {
     this.streams = new StreamManager({
       runtime: this.network.runtime,
       circuits: this.circuits,
+      paths: this.paths,
       circuitStreamTimeoutMs: undefined,
       requestTimeoutMs: 120 * SECOND,
       rejectInternalAddresses: true,
@@ -98,6 +99,20 @@ describe("a stream that an exit ends", () => {
       assert.equal(world.asked.length, expected, name);
       // There are four: as long as there is another exit, none is asked twice.
       assert.equal(new Set(world.asked).size, Math.min(expected, 4), name);
+      await world.close();
+    }
+  });
+
+  test("is told that IPv6 will do if its policy has some, and nothing otherwise", async () => {
+    for (const [allowsIpv6, flags] of [[true, BeginFlag.IPV6_OKAY], [false, 0]] as const) {
+      const heard: number[] = [];
+      const script: ExitScript = (circuit, message, exit) => {
+        if (message.command === RelayCommand.BEGIN) heard.push(decodeWith(BEGIN, message.data).flags);
+        connects(circuit, message, exit);
+      };
+      const world = await World.of(script, { paths: { allowsIpv6: () => allowsIpv6 } });
+      await world.settled(world.open());
+      assert.deepEqual(heard, [flags]);
       await world.close();
     }
   });

@@ -351,11 +351,11 @@ export class CircuitManager {
 
   /** Until there is news, or circuits may be begun again. */
   async #pause(signal: AbortSignal): Promise<void> {
-    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const over = new Deferred<void>();
     const gateMs = Math.ceil(this.#launchAfterMs - this.#now());
-    const timer = gateMs > 0 ? this.#runtime.timers.after(gateMs, resolve) : undefined;
+    const timer = gateMs > 0 ? this.#runtime.timers.after(gateMs, () => over.resolve()) : undefined;
     try {
-      await unlessAborted(Promise.race([this.#news.promise, over]), signal, WHAT);
+      await unlessAborted(Promise.race([this.#news.promise, over.promise]), signal, WHAT);
     } finally {
       timer?.cancel();
     }

@@ -13,6 +13,9 @@ export type OctetCurve = "X25519" | "Ed25519";
 /** Last byte of the curve's object identifier, 1.3.101.… */
 const CURVE_NUMBER: Readonly<Record<OctetCurve, number>> = { X25519: 0x6e, Ed25519: 0x70 };
 
+/** Where the secret is in PKCS #8, in which it may be followed by attributes. */
+const SECRET_OFFSET = 16;
+
 /** `secret`: 32 bytes, copied. */
 export function importPrivateKey(curve: OctetCurve, secret: Uint8Array): { key: KeyObject; publicKey: Uint8Array } {
   if (secret.length !== 32) throw new RangeError(`a private key of ${secret.length} bytes, expected 32`);
@@ -21,6 +24,14 @@ export function importPrivateKey(curve: OctetCurve, secret: Uint8Array): { key: 
   wipe(der);
   const { x } = createPublicKey(key).export({ format: "jwk" });
   return { key, publicKey: new Uint8Array(Buffer.from(x!, "base64url")) };
+}
+
+/** The 32 bytes that a private key was imported from. */
+export function exportSecret(key: KeyObject): Uint8Array {
+  const der = key.export({ format: "der", type: "pkcs8" });
+  const secret = new Uint8Array(der.subarray(SECRET_OFFSET, SECRET_OFFSET + 32));
+  wipe(der);
+  return secret;
 }
 
 /** `bytes`: 32 bytes. May throw for some of those that are no key. */

@@ -3,7 +3,7 @@
  */
 import { diffieHellman, type KeyObject } from "node:crypto";
 import { TunicError } from "../base/errors.ts";
-import { importPrivateKey, importPublicKey } from "./octet_key_pair.ts";
+import { exportSecret, importPrivateKey, importPublicKey } from "./octet_key_pair.ts";
 import { equalSecrets, type RandomSource, wipe } from "./secrets.ts";
 
 export const X25519_LENGTH = 32;
@@ -42,6 +42,11 @@ export class X25519PrivateKey {
     }
     if (equalSecrets(secret, INFINITY)) throw degenerate(undefined);
     return new Uint8Array(secret.buffer, secret.byteOffset, secret.byteLength);
+  }
+
+  /** The secret itself, 32 bytes, for whoever has to compute with it; to be wiped. */
+  exportSecret(): Uint8Array {
+    return exportSecret(this.#key);
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Decompression with a limit on what comes out.
+ * Compression, and decompression with a limit on what comes out.
  *
  * The input is fed through a stream and the output counted as it appears, so the limit holds for the sum of
  * all members of a concatenated input (a way past it in C tor: TROVE-2026-022).
@@ -13,6 +13,9 @@ type Transform = zlib.Inflate | zlib.Gunzip;
 
 /** Node has zstd from 22.15 on; Deno and Bun have it. */
 const createZstdDecompress = (zlib as { createZstdDecompress?: () => Transform }).createZstdDecompress;
+
+type Compress = (bytes: Uint8Array, done: (error: Error | null, result: Uint8Array) => void) => void;
+const zstdCompress = (zlib as { zstdCompress?: Compress }).zstdCompress;
 
 const INPUT_STEP = 16 * 1024;
 
@@ -29,7 +32,31 @@ export const nodeCompression: Compression = {
     for (const member of members) await unpack(open(encoding), encoding, member, out);
     return out.whole();
   },
+
+  compress(encoding: Encoding, bytes: Uint8Array): Promise<Uint8Array> {
+    if (encoding === "identity") return Promise.resolve(bytes);
+    const compress = compressorFor(encoding);
+    return new Promise((resolve, reject) =>
+      compress(bytes, (error, result) => error ? reject(error) : resolve(new Uint8Array(result)))
+    );
+  },
 };
+
+function compressorFor(encoding: Exclude<Encoding, "identity">): Compress {
+  switch (encoding) {
+    case "deflate":
+      return zlib.deflate;
+    case "gzip":
+      return zlib.gzip;
+    case "x-zstd":
+      if (zstdCompress) return zstdCompress;
+      throw noZstd();
+  }
+}
+
+function noZstd(): TunicError {
+  return new TunicError("Cannot use zstd: this runtime does not have it", { kind: "unsupported", code: "no-zstd" });
+}
 
 /** What has come out so far, of all members together. */
 class Output {
@@ -100,7 +127,7 @@ function open(encoding: Exclude<Encoding, "identity">): Transform {
       return zlib.createGunzip();
     case "x-zstd":
       if (createZstdDecompress) return createZstdDecompress();
-      throw new TunicError("Cannot decompress: this runtime has no zstd", { kind: "unsupported", code: "no-zstd" });
+      throw noZstd();
   }
 }
 

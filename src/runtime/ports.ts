@@ -124,10 +124,12 @@ export interface HttpClient {
 export type Encoding = "identity" | "deflate" | "gzip" | "x-zstd";
 
 export interface Compression {
-  /** What this runtime can decode, best first; "identity" last. */
+  /** What this runtime can do, best first; "identity" last. */
   readonly encodings: readonly Encoding[];
   /** Throws `limit` before more than `maxBytes` come out in total, however many members the input has; `malformed` for bad input. */
   decompress(encoding: Encoding, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+  /** Throws `unsupported` for an encoding that is not among `encodings`. */
+  compress(encoding: Encoding, bytes: Uint8Array): Promise<Uint8Array>;
 }
 
 /** A file's text or bytes do not exist: `undefined`, not an error. Other failures throw `storage`. */

@@ -49,7 +49,6 @@ function header(content: ConsensusContent, flavor: Flavor): string {
   return `network-status-version 3${flavor === "ns" ? "" : ` ${flavor}`}\nvote-status consensus\n` +
     `consensus-method ${CONSENSUS_METHOD}\n` +
     lifetimeLines(content) +
-    "client-versions \nserver-versions \n" +
     `known-flags ${content.knownFlags.join(" ")}\n` +
     `recommended-client-protocols ${protocols.recommendedClient}\n` +
     `recommended-relay-protocols ${protocols.recommendedRelay}\n` +

@@ -26,9 +26,8 @@ const VERSION = "Tor 0.4.8.21";
 const PROTOCOLS = "Conflux=1 Cons=1-2 Desc=1-2 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=1-2 Link=1-5 " +
   "LinkAuth=1,3 Microdesc=1-2 Padding=2 Relay=1-4";
 const DAY_MS = 86_400_000;
-/** Sizes of families, over and over; 0: a hundred relays without one. */
-const FAMILY_SIZES = [0, 2, 3, 5, 0, 8, 20, 40, 0, 100, 250, 2, 4, 0, 12, 30, 150, 6, 3, 0];
-const ALONE = 100;
+/** Of a thousand relays, over and over: how many families there are of which size. */
+const FAMILIES = [[360, 1], [32, 5], [2, 20], [1, 40], [1, 150], [1, 250]] as const;
 const NICKNAME_DIGITS = 36;
 
 /** Bytes of randomness that a relay is made of. */
@@ -46,19 +45,22 @@ const TAP_TAIL = Uint8Array.of(0x02, 0x03, 0x01, 0x00, 0x01);
 export function makePhantomRelays(count: number, now: number, source: RandomSource): PhantomRelay[] {
   const random = source.random(count * SIZE);
   const relays: PhantomRelay[] = [];
+  const sizes = FAMILIES.flatMap(([families, size]) => new Array<number>(families).fill(size));
   for (let family = 0; relays.length < count; family++) {
-    const size = FAMILY_SIZES[family % FAMILY_SIZES.length]!;
-    const members = Math.min(size === 0 ? ALONE : size, count - relays.length);
+    const members = Math.min(sizes[family % sizes.length]!, count - relays.length);
     const seeds = Array.from({ length: members }, (_, i) => {
       const at = (relays.length + i) * SIZE;
       return random.subarray(at, at + SIZE);
     });
-    const line = size === 0 ? undefined : utf8(microdescEnd({
-      family: canonicalFamily(seeds.map((seed) => `$${toHexUpper(seed.subarray(RSA_ID, RSA_ID + 20))}`)),
-    }));
+    const line = members === 1 ? undefined : familyLine(seeds);
     for (const seed of seeds) relays.push(makeRelay(relays.length, seed, line, now));
   }
   return relays.sort((a, b) => compare(a.status.rsaId, b.status.rsaId));
+}
+
+function familyLine(seeds: readonly Uint8Array[]): Uint8Array {
+  const fingerprints = seeds.map((seed) => `$${toHexUpper(seed.subarray(RSA_ID, RSA_ID + 20))}`);
+  return utf8(microdescEnd({ family: canonicalFamily(fingerprints) }));
 }
 
 function makeRelay(number: number, seed: Uint8Array, family: Uint8Array | undefined, now: number): PhantomRelay {

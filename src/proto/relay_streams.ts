@@ -96,11 +96,14 @@ export class RelayStreams {
     const attempt = new AbortController();
     this.#connecting.set(stream, attempt);
     stream.onClosed = () => attempt.abort();
+    let far: Duplex | undefined;
     try {
-      const { duplex, address } = await this.#options.exit.connect(begin, attempt.signal);
-      if (attempt.signal.aborted) duplex.destroy();
-      else this.#connected(stream, duplex, encodeWith(CONNECTED, { address, ttl: 0 }));
+      const answer = await this.#options.exit.connect(begin, attempt.signal);
+      far = answer.duplex;
+      if (attempt.signal.aborted) far.destroy();
+      else this.#connected(stream, far, encodeWith(CONNECTED, { address: answer.address, ttl: 0 }));
     } catch (error) {
+      far?.destroy();
       stream.destroy(asTunicError(error));
     } finally {
       this.#connecting.delete(stream);

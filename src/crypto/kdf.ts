@@ -10,6 +10,8 @@ const KEY_LENGTH = 16;
 
 /** Bytes of key material that {@link splitRelayKeys} takes. */
 export const RELAY_KEYS_LENGTH = 2 * SHA1_LENGTH + 2 * KEY_LENGTH;
+/** Bytes of KH, which follows the keys where KDF-RFC5869 made them. */
+export const KH_LENGTH = SHA1_LENGTH;
 
 /** K = H(K0 | [00]) | H(K0 | [01]) | …, cut to `length` ≤ 5120 bytes. */
 export function kdfTor(k0: Uint8Array, length: number): Uint8Array {
@@ -39,6 +41,11 @@ export interface RelayKeys {
   readonly kf: Uint8Array;
   /** Key of the cipher towards the client. */
   readonly kb: Uint8Array;
+}
+
+/** The keys, with KH: what ties messages to this one circuit (rend-spec-v3 3.1.1). */
+export interface CircuitKeys extends RelayKeys {
+  readonly kh: Uint8Array;
 }
 
 /** Cuts K (without KH) into Df | Db | Kf | Kb; excess bytes are ignored. The results are copies: K can be wiped. */

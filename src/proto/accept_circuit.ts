@@ -3,12 +3,21 @@ import { isTunicError, TunicError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { decodeWith, encodeWith } from "../bytes/codec.ts";
 import { createFastServer } from "../crypto/create_fast.ts";
-import { RELAY_KEYS_LENGTH, splitRelayKeys } from "../crypto/kdf.ts";
+import type { ServerHandshake } from "../crypto/handshake.ts";
+import { type CircuitKeys, KH_LENGTH, RELAY_KEYS_LENGTH, splitRelayKeys } from "../crypto/kdf.ts";
 import { ntorServer } from "../crypto/ntor.ts";
 import { wipe } from "../crypto/secrets.ts";
 import type { X25519PrivateKey } from "../crypto/x25519.ts";
 import { CellCommand } from "../wire/cell.ts";
-import { CREATE2, CREATE_FAST, CREATED2, DESTROY, DestroyReason, HandshakeType } from "../wire/create_cells.ts";
+import {
+  CREATE2,
+  CREATE_FAST,
+  CREATED2,
+  CREATED_FAST,
+  DESTROY,
+  DestroyReason,
+  HandshakeType,
+} from "../wire/create_cells.ts";
 import type { CellSink } from "./channel_circuit.ts";
 import { RelayCircuit, type RelayServices } from "./relay_circuit.ts";
 
@@ -32,11 +41,10 @@ export function acceptCircuit(
   payload: Uint8Array,
 ): RelayCircuit | undefined {
   try {
-    const { reply, keyMaterial } = command === CellCommand.CREATE_FAST
-      ? createFastServer(services.runtime, decodeWith(CREATE_FAST, payload), RELAY_KEYS_LENGTH)
+    const { reply, keys } = command === CellCommand.CREATE_FAST
+      ? answerCreateFast(services, payload)
       : answerCreate2(services, onionKeys(), payload);
-    const circuit = new RelayCircuit(services, sink, circId, splitRelayKeys(keyMaterial), peerId, circuitWindow);
-    wipe(keyMaterial);
+    const circuit = new RelayCircuit(services, sink, circId, keys, peerId, circuitWindow);
     if (command === CellCommand.CREATE_FAST) sink.sendCell(circId, CellCommand.CREATED_FAST, reply);
     else sink.sendCell(circId, CellCommand.CREATED2, encodeWith(CREATED2, reply));
     return circuit;
@@ -48,10 +56,28 @@ export function acceptCircuit(
   }
 }
 
-function answerCreate2(services: RelayServices, onionKeys: readonly X25519PrivateKey[], payload: Uint8Array) {
+interface Answer {
+  readonly reply: Uint8Array;
+  readonly keys: CircuitKeys;
+}
+
+function answerCreateFast({ runtime }: RelayServices, payload: Uint8Array): Answer {
+  const handshake = createFastServer(runtime, decodeWith(CREATE_FAST, payload), RELAY_KEYS_LENGTH);
+  return answer(handshake, decodeWith(CREATED_FAST, handshake.reply).derivativeKeyData);
+}
+
+function answerCreate2(services: RelayServices, onionKeys: readonly X25519PrivateKey[], payload: Uint8Array): Answer {
   const { handshakeType, handshake } = decodeWith(CREATE2, payload);
   if (handshakeType !== HandshakeType.NTOR) throw unknownHandshake(handshakeType);
-  return ntorServer(services.runtime, services.rsaId, onionKeys, handshake, RELAY_KEYS_LENGTH);
+  const length = RELAY_KEYS_LENGTH + KH_LENGTH;
+  const made = ntorServer(services.runtime, services.rsaId, onionKeys, handshake, length);
+  return answer(made, made.keyMaterial.slice(RELAY_KEYS_LENGTH));
+}
+
+function answer({ reply, keyMaterial }: ServerHandshake, kh: Uint8Array): Answer {
+  const keys = { ...splitRelayKeys(keyMaterial), kh };
+  wipe(keyMaterial);
+  return { reply, keys };
 }
 
 function unknownHandshake(type: number): TunicError {

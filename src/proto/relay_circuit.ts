@@ -8,7 +8,7 @@ import { isTunicError, toTunicError, TunicError } from "../base/errors.ts";
 import { logger } from "../base/log.ts";
 import { decodeWith, encodeWith } from "../bytes/codec.ts";
 import { equal } from "../bytes/bytes.ts";
-import type { RelayKeys } from "../crypto/kdf.ts";
+import type { CircuitKeys } from "../crypto/kdf.ts";
 import type { Runtime } from "../runtime/ports.ts";
 import { CellCommand, cellCommandName, PAYLOAD_LEN } from "../wire/cell.ts";
 import { EXTEND2, type Extend2, EXTENDED2, SENDME } from "../wire/circuit_messages.ts";
@@ -50,6 +50,8 @@ const RELAY_EARLY_LIMIT = 8;
 
 export class RelayCircuit implements ChannelCircuit {
   readonly circId: number;
+  /** KH of the handshake: known to the client and this relay alone, and to them for this circuit alone. */
+  readonly kh: Uint8Array;
   readonly #services: RelayServices;
   readonly #sink: CellSink;
   /** Identity of the relay on the client's side; `undefined` for a client. */
@@ -70,13 +72,14 @@ export class RelayCircuit implements ChannelCircuit {
     services: RelayServices,
     sink: CellSink,
     circId: number,
-    keys: RelayKeys,
+    keys: CircuitKeys,
     previousId: Uint8Array | undefined,
     circuitWindow: number,
   ) {
     this.#services = services;
     this.#sink = sink;
     this.circId = circId;
+    this.kh = keys.kh;
     this.#previousId = previousId;
     this.#layer = new RelayLayer(keys, "relay");
     this.#flow = new FixedCircuitWindow(circuitWindow);
@@ -94,6 +97,11 @@ export class RelayCircuit implements ChannelCircuit {
 
   get closed(): TunicError | undefined {
     return this.#error;
+  }
+
+  /** Whether something is beyond this relay, or about to be: it is not the circuit's end. */
+  get goesOn(): boolean {
+    return this.#next !== undefined || this.#extending !== undefined || this.joined !== undefined;
   }
 
   onRelayPayloads(payloads: Uint8Array): void {
@@ -233,7 +241,7 @@ export class RelayCircuit implements ChannelCircuit {
   }
 
   #extend(extend: Extend2): void {
-    if (this.#next || this.#extending || this.joined) {
+    if (this.goesOn) {
       throw violation("extend-twice", "EXTEND2 on a circuit that goes on");
     }
     const target = targetOf(extend.linkSpecifiers);

@@ -10,6 +10,7 @@ export type DigestName = "sha1" | "sha256" | "sha3-256";
 
 export const SHA1_LENGTH = 20;
 export const SHA256_LENGTH = 32;
+export const SHA3_256_LENGTH = 32;
 
 /** A digest over everything so far, that can be looked at while it goes on. */
 export class RunningDigest {
@@ -48,6 +49,13 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
 /** SHA3-256 of the parts, one after the other: 32 bytes. */
 export function sha3_256(...parts: readonly Uint8Array[]): Uint8Array {
   return digest("sha3-256", parts);
+}
+
+/** MAC of onion services (rend-spec-v3 0.3): SHA3-256 of the key with its length, then the parts: 32 bytes. */
+export function sha3Mac(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const length = new DataView(new ArrayBuffer(8));
+  length.setBigUint64(0, BigInt(key.length));
+  return sha3_256(new Uint8Array(length.buffer), key, ...parts);
 }
 
 /** HMAC-SHA256 with `key` over the parts, one after the other: 32 bytes. */

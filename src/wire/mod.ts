@@ -5,6 +5,7 @@ export * from "./circuit_messages.ts";
 export * from "./create_cells.ts";
 export * from "./cross_cert.ts";
 export * from "./ed_cert.ts";
+export * from "./hs_messages.ts";
 export * from "./link_authentication.ts";
 export * from "./link_cells.ts";
 export * from "./link_specifier.ts";

@@ -7,7 +7,15 @@ import { sha3_256 as nobleSha3 } from "@noble/hashes/sha3.js";
 import fc from "fast-check";
 import { concat } from "../../src/bytes/bytes.ts";
 import { toHex, utf8 } from "../../src/bytes/text.ts";
-import { type DigestName, hmacSha256, RunningDigest, sha1, sha256, sha3_256 } from "../../src/crypto/digest.ts";
+import {
+  type DigestName,
+  hmacSha256,
+  RunningDigest,
+  sha1,
+  sha256,
+  sha3_256,
+  sha3Mac,
+} from "../../src/crypto/digest.ts";
 
 const ONE_SHOT: Record<DigestName, (...parts: Uint8Array[]) => Uint8Array> = { sha1, sha256, "sha3-256": sha3_256 };
 const NOBLE: Record<DigestName, (bytes: Uint8Array) => Uint8Array> = {
@@ -41,6 +49,13 @@ describe("digests", () => {
       assert.deepEqual(hmacSha256(key, ...parts), hmac(nobleSha256, key, concat(...parts)));
     }));
   });
+});
+
+test("sha3Mac hashes the key's length, the key and the message", () => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), pieces, (key, parts) => {
+    const length = Uint8Array.of(0, 0, 0, 0, 0, 0, key.length >> 8, key.length);
+    assert.deepEqual(sha3Mac(key, ...parts), nobleSha3(concat(length, key, ...parts)));
+  }));
 });
 
 describe("RunningDigest", () => {

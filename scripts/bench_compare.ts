@@ -15,10 +15,11 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type CTorNetwork, startCTorNetwork } from "../tests/interop/ctor_network.ts";
-import { delay, freePorts } from "../tests/interop/ctor_process.ts";
-import { curl } from "../tests/interop/curl.ts";
-import { content, type LocalServer, startLocalServerProcess } from "../tests/interop/local_server.ts";
-import { download } from "../tests/interop/socks_client.ts";
+import { freePorts } from "../tests/interop/ctor_process.ts";
+import { delay } from "../tests/support/poll.ts";
+import { curl } from "../tests/support/curl.ts";
+import { content, type LocalServer, startLocalServerProcess } from "../tests/support/local_server.ts";
+import { download } from "../tests/support/socks_client.ts";
 import { findBun } from "./bun.ts";
 
 const MIB = 1 << 20;

@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
-import { curl } from "./curl.ts";
+import { curl } from "../support/curl.ts";
 import { startDnsServer } from "./dns_server.ts";
-import { content, contentSha256, HELLO, startLocalServerProcess } from "./local_server.ts";
-import { download, RESOLVE, RESOLVE_PTR, socksRequest } from "./socks_client.ts";
-import { skipWithoutExecutable, startTunic } from "./tunic_process.ts";
+import { content, contentSha256, HELLO, startLocalServerProcess } from "../support/local_server.ts";
+import { download, RESOLVE, RESOLVE_PTR, socksRequest } from "../support/socks_client.ts";
+import { skipWithoutExecutable, startTunic } from "../support/tunic_process.ts";
 
 const MIB = 1 << 20;
 

@@ -2,7 +2,8 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { CTorNetwork } from "./ctor_network.ts";
-import { delay, endProcesses, freePorts, isAlive, logTail, startTor } from "./ctor_process.ts";
+import { delay } from "../support/poll.ts";
+import { endProcesses, freePorts, isAlive, logTail, startTor } from "./ctor_process.ts";
 
 export class CTorClient implements AsyncDisposable {
   readonly socksPort: number;

@@ -12,7 +12,8 @@ import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { accepts, delay, endProcesses, freePorts, isAlive, logTail, poll, startTor } from "./ctor_process.ts";
+import { delay, poll } from "../support/poll.ts";
+import { accepts, endProcesses, freePorts, isAlive, logTail, startTor } from "./ctor_process.ts";
 
 export { ctorAvailable, skipWithoutCTor } from "./ctor_process.ts";
 

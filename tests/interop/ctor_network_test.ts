@@ -5,8 +5,8 @@ import { describe, test } from "node:test";
 import { startCTorClient } from "./ctor_client.ts";
 import { sharedCTorNetwork, skipWithoutCTor, startCTorNetwork } from "./ctor_network.ts";
 import { isAlive } from "./ctor_process.ts";
-import { curl } from "./curl.ts";
-import { content, contentSha256, HELLO, startLocalServer, startLocalServerProcess } from "./local_server.ts";
+import { curl } from "../support/curl.ts";
+import { content, contentSha256, HELLO, startLocalServer, startLocalServerProcess } from "../support/local_server.ts";
 
 const MIB = 1 << 20;
 

@@ -10,6 +10,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
+import { poll } from "../support/poll.ts";
 
 /** Whether this machine has the programs `tor` and `tor-gencert`. */
 export function ctorAvailable(): boolean {
@@ -24,26 +25,6 @@ export function ctorAvailable(): boolean {
 /** What `{ skip }` of a test takes: false, or why the interop tests cannot run here. Throws in CI. */
 export function skipWithoutCTor(): false | string {
   return ctorAvailable() ? false : "there is no `tor` on this machine";
-}
-
-export function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Asks `ready` again and again until it answers something; the error says what was waited for. */
-export async function poll<T>(
-  what: string,
-  timeoutMs: number,
-  ready: () => Promise<T | undefined> | T | undefined,
-  intervalMs = 100,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
-  while (true) {
-    const answer = await ready();
-    if (answer !== undefined) return answer;
-    if (Date.now() > deadline) throw new Error(`Cannot see ${what}: not so after ${timeoutMs} ms`);
-    await delay(intervalMs);
-  }
 }
 
 /**

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fromHex } from "../../src/bytes/text.ts";
 import { authoritiesOf } from "./library_client.ts";
-import { poll } from "./ctor_process.ts";
+import { poll } from "../support/poll.ts";
 import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
 
 class Client {

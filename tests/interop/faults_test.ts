@@ -1,40 +1,15 @@
 /** What happens to the client when relays die, one or all, and what is left of a client that was closed. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { readdirSync, readlinkSync } from "node:fs";
 import { describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { isTunicError, type TorClient, type TorConnection } from "../../mod.ts";
+import { isTunicError, type TorClient } from "../../mod.ts";
 import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
-import { delay } from "./ctor_process.ts";
-import { launchClient } from "./library_client.ts";
-import { HELLO, startLocalServerProcess } from "./local_server.ts";
-import { tunicCommand } from "./tunic_process.ts";
+import { delay } from "../support/poll.ts";
+import { authoritiesOf, launchClient } from "./library_client.ts";
+import { HELLO, startLocalServerProcess } from "../support/local_server.ts";
+import { drain, openSockets, runShortProgram } from "../support/client_tests.ts";
 
 const MIB = 1 << 20;
 const TRANSFERS = 24;
-
-/** Reads to the end; answers how many bytes came and what broke the stream, if anything did. */
-async function drain(connection: TorConnection): Promise<{ bytes: number; error: unknown }> {
-  let bytes = 0;
-  try {
-    for await (const part of connection.readable) bytes += part.length;
-    return { bytes, error: undefined };
-  } catch (error) {
-    return { bytes, error };
-  }
-}
-
-/** Sockets that this process has open. */
-function openSockets(): number {
-  return readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
-    } catch {
-      return false;
-    }
-  }).length;
-}
 
 async function hello(tor: TorClient, url: string, isolation: string): Promise<string> {
   return await (await tor.fetch(`${url}/hello`, { isolation })).text();
@@ -115,11 +90,7 @@ describe("a client in one process", { skip: skipWithoutCTor() }, () => {
 
   test("lets a program end by itself once it has closed its client", async () => {
     const network = await sharedCTorNetwork();
-    const [command, ...first] = tunicCommand("source", fileURLToPath(new URL("./short_program.ts", import.meta.url)));
-    const authorities = network.nodes.filter(({ v3ident }) => v3ident);
-    const child = spawn(command!, [...first, JSON.stringify(authorities)], { stdio: ["ignore", "inherit", "inherit"] });
-    const exitCode = await new Promise((resolve) => child.once("close", resolve));
-    assert.equal(exitCode, 0);
+    assert.equal(await runShortProgram(authoritiesOf(network)), 0);
   });
 
   test("gives every isolation key a circuit of its own, and one key one circuit", async () => {

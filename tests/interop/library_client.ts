@@ -1,7 +1,8 @@
 /** The library's client on a private network of C tor. */
-import { TorClient, type TorClientOptions } from "../../mod.ts";
+import type { TorClient, TorClientOptions } from "../../mod.ts";
 import { fromHex } from "../../src/bytes/text.ts";
 import type { DirectoryAuthority } from "../../src/netdir/authorities.ts";
+import { launchTestClient } from "../support/client_tests.ts";
 import type { CTorNetwork } from "./ctor_network.ts";
 
 export function authoritiesOf(network: Pick<CTorNetwork, "nodes">): DirectoryAuthority[] {
@@ -14,14 +15,6 @@ export function authoritiesOf(network: Pick<CTorNetwork, "nodes">): DirectoryAut
   }));
 }
 
-export async function launchClient(
-  network: Pick<CTorNetwork, "nodes">,
-  options: TorClientOptions = {},
-): Promise<TorClient> {
-  return await TorClient.launch({
-    directoryAuthorities: authoritiesOf(network),
-    testingTorNetwork: true,
-    pathsNeededToBuildCircuits: 0.67,
-    ...options,
-  });
+export function launchClient(network: Pick<CTorNetwork, "nodes">, options?: TorClientOptions): Promise<TorClient> {
+  return launchTestClient(authoritiesOf(network), options);
 }

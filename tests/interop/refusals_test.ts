@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { isTunicError } from "../../mod.ts";
 import { sharedCTorNetwork, skipWithoutCTor } from "./ctor_network.ts";
 import { launchClient } from "./library_client.ts";
-import { startLocalServerProcess } from "./local_server.ts";
+import { startLocalServerProcess } from "../support/local_server.ts";
 
 describe("a client", { skip: skipWithoutCTor() }, () => {
   test("takes no stream that an exit connected to a private network, unless that is allowed", async () => {

@@ -16,7 +16,8 @@ import { nodeRuntime } from "../../src/runtime/node.ts";
 import type { Listener, TlsSocket } from "../../src/runtime/ports.ts";
 import { generateRelayIdentity, type RelayIdentity } from "../../src/testnet/relay_identity.ts";
 import { CELL_LEN, CellCommand, cellCommand, cellCommandName, fixedCell } from "../../src/wire/cell.ts";
-import { endProcesses, freePorts, logTail, poll, skipWithoutCTor, startTor } from "./ctor_process.ts";
+import { poll } from "../support/poll.ts";
+import { endProcesses, freePorts, logTail, skipWithoutCTor, startTor } from "./ctor_process.ts";
 
 const HERE = "127.0.0.1";
 const TIMEOUT_MS = 20_000;

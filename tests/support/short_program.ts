@@ -1,10 +1,8 @@
 /** A program as a user of the library writes it: it launches, waits, closes, and ends because nothing is left. */
 import process from "node:process";
-import type { CTorNode } from "./ctor_network.ts";
-import { launchClient } from "./library_client.ts";
+import { authoritiesFromText, launchTestClient } from "./client_tests.ts";
 
-const authorities = JSON.parse(process.argv[2]!) as CTorNode[];
-const tor = await launchClient({ nodes: authorities });
+const tor = await launchTestClient(authoritiesFromText(process.argv[2]!));
 await tor.ready();
 await tor.close();
 // If anything were left that keeps the process alive, this would not be reached by it ending in time.

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { concat } from "../../src/bytes/bytes.ts";
 import { fromHex, toHex, utf8 } from "../../src/bytes/text.ts";
 import { Ed25519PrivateKey, generateEd25519, verifyEd25519 } from "../../src/crypto/ed25519.ts";
-import { ed25519FromX25519 } from "../../src/crypto/ed25519_convert.ts";
+import { ed25519FromX25519, x25519Signer } from "../../src/crypto/ed25519_convert.ts";
 import { X25519PrivateKey } from "../../src/crypto/x25519.ts";
 import vectors from "../vectors/crypto_ed25519.json" with { type: "json" };
 
@@ -162,5 +162,33 @@ describe("ed25519FromX25519", () => {
     highBit[31]! |= 0x80;
     assert.equal(ed25519FromX25519(highBit, 0), undefined);
     assert.throws(() => ed25519FromX25519(new Uint8Array(31), 0), RangeError);
+  });
+});
+
+describe("x25519Signer", () => {
+  test("signs as the key that the Curve25519 key and the sign bit stand for", () => {
+    const bits = new Set<number>();
+    fc.assert(
+      fc.property(bytes32, fc.uint8Array({ maxLength: 100 }), (secret, message) => {
+        const key = new X25519PrivateKey(secret);
+        const signer = x25519Signer(key);
+        bits.add(signer.signBit);
+        const publicKey = ed25519FromX25519(key.publicKey, signer.signBit)!;
+        assert.deepEqual(signer.publicKey, publicKey);
+        const signature = signer.sign(message);
+        assert.ok(verifyEd25519(signature, message, publicKey));
+        assert.deepEqual(signer.sign(message), signature);
+        assert.ok(!verifyEd25519(signature, concat(message, Uint8Array.of(0)), publicKey));
+      }),
+      { numRuns: 20, seed: 1 },
+    );
+    assert.equal(bits.size, 2, "both sign bits came up");
+  });
+
+  test("a key gives out the secret that it was made of", () => {
+    const secret = fromHex("77".repeat(32));
+    const exported = new X25519PrivateKey(secret).exportSecret();
+    assert.deepEqual(new X25519PrivateKey(exported).publicKey, new X25519PrivateKey(secret).publicKey);
+    assert.deepEqual(exported, secret);
   });
 });

@@ -202,3 +202,16 @@ describe("zstd frames", () => {
     );
   });
 });
+
+test("what this runtime compresses it can read, in every encoding", async () => {
+  const bytes = document(200);
+  for (const encoding of nodeCompression.encodings) {
+    const packed = await nodeCompression.compress(encoding, bytes);
+    assert.deepEqual(await decompress(encoding, packed, bytes.length), bytes, encoding);
+    assert.ok(encoding === "identity" ? packed === bytes : packed.length < bytes.length / 2, encoding);
+    assert.deepEqual(
+      await decompress(encoding, await nodeCompression.compress(encoding, new Uint8Array(0)), 0),
+      new Uint8Array(0),
+    );
+  }
+});

@@ -14,7 +14,7 @@ import { connects, type ExitScript, RelayNetwork, SECOND, silent, TIMES } from "
 const isKind = (kind: ErrorKind, code?: string) => (error: unknown) =>
   isTunicError(error, kind) && (code === undefined || error.code === code);
 
-const AUTHORITY = new TestAuthority();
+const AUTHORITY = await TestAuthority.create();
 
 /** A relay's answers on streams of one circuit: HTTP requests in, documents out. */
 function serves(document: (request: string) => Uint8Array): ExitScript {

@@ -24,7 +24,7 @@ export const START = Date.UTC(2026, 0, 29, 12, 10);
 export const HOUR = 3_600_000;
 
 /** Making keys takes a moment, so all worlds share these. */
-const AUTHORITIES = [new TestAuthority(), new TestAuthority(), new TestAuthority()];
+const AUTHORITIES = await Promise.all([1, 2, 3].map(() => TestAuthority.create()));
 
 export type Kind = "authority" | "fallback" | "relay";
 

@@ -1,8 +1,11 @@
 /**
  * Makes directory documents for tests: relays, microdescriptors, consensuses, and authorities that really sign them.
  */
-import { createHash, generateKeyPairSync } from "node:crypto";
+import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
+import { AuthorityKeys } from "../../src/testnet/directory/authority_keys.ts";
+import { formatObject } from "../../src/testnet/directory/document_text.ts";
+import { type MicrodescContent, microdescText } from "../../src/testnet/directory/microdesc_text.ts";
 
 /** One character a byte. */
 export function bytesOf(text: string): Uint8Array {
@@ -37,23 +40,6 @@ export interface TestRelay {
   readonly microdesc: string;
 }
 
-export interface TestMicrodesc {
-  readonly ntorKey: Uint8Array;
-  readonly ed25519Id?: Uint8Array;
-  readonly family?: string;
-  readonly familyIds?: string;
-  readonly policy?: string;
-  readonly policy6?: string;
-}
-
-export function microdescText(microdesc: TestMicrodesc): string {
-  const optional = (keyword: string, value: string | undefined) => value === undefined ? "" : `${keyword} ${value}\n`;
-  return `onion-key\nntor-onion-key ${base64(microdesc.ntorKey)}\n` +
-    optional("family", microdesc.family) + optional("family-ids", microdesc.familyIds) +
-    optional("p", microdesc.policy) + optional("p6", microdesc.policy6) +
-    optional("id ed25519", microdesc.ed25519Id && base64(microdesc.ed25519Id));
-}
-
 const ALL_PROTOCOLS =
   "Conflux=1 Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=1-2 Link=1-5 Microdesc=1-3 Relay=1-4";
 
@@ -61,7 +47,7 @@ const ALL_PROTOCOLS =
 export function testRelay(
   n: number,
   relay: Partial<TestRelay> = {},
-  microdesc: Partial<TestMicrodesc> = {},
+  microdesc: Partial<MicrodescContent> = {},
 ): TestRelay {
   return {
     nickname: `relay${n}`,
@@ -157,65 +143,44 @@ export interface TestCertificateOptions {
 
 /** An authority with keys of its own; making one takes a moment. */
 export class TestAuthority {
-  readonly #identityKey = new RsaKey();
-  readonly #signingKey = new RsaKey();
+  readonly #keys: AuthorityKeys;
+
+  private constructor(keys: AuthorityKeys) {
+    this.#keys = keys;
+  }
+
+  static async create(): Promise<TestAuthority> {
+    return new TestAuthority(await AuthorityKeys.generate());
+  }
+
   /** v3 identity, 20 bytes. */
-  readonly identity = hash("sha1", this.#identityKey.der);
-  readonly signingKeyDigest = hash("sha1", this.#signingKey.der);
+  get identity(): Uint8Array {
+    return this.#keys.identity;
+  }
+
+  get signingKeyDigest(): Uint8Array {
+    return this.#keys.signingKeyDigest;
+  }
 
   certificate(options: TestCertificateOptions = {}): string {
-    const body = [
-      "dir-key-certificate-version 3",
-      `fingerprint ${options.fingerprint ?? hex(this.identity)}`,
-      `dir-key-published ${options.published ?? "2026-01-01 00:00:00"}`,
-      `dir-key-expires ${options.expires ?? "2027-01-01 00:00:00"}`,
-      "dir-identity-key",
-      pem("RSA PUBLIC KEY", this.#identityKey.der),
-      "dir-signing-key",
-      pem("RSA PUBLIC KEY", this.#signingKey.der),
-      "dir-key-crosscert",
-      pem("ID SIGNATURE", (options.crossCertifier ?? this).#signingKey.sign(this.identity)),
-      "dir-key-certification\n",
-    ].join("\n");
-    const signature = (options.certifier ?? this).#identityKey.sign(hash("sha1", body));
-    return `${body}${pem("SIGNATURE", signature)}\n`;
+    const { crossCertifier, certifier, fingerprint } = options;
+    const text = this.#keys.certificate({
+      published: Date.parse(`${options.published ?? "2026-01-01 00:00:00"}Z`),
+      expires: Date.parse(`${options.expires ?? "2027-01-01 00:00:00"}Z`),
+    });
+    if (!crossCertifier && !certifier && !fingerprint) return text;
+    let body = text.slice(0, text.indexOf("dir-key-certification\n") + "dir-key-certification\n".length);
+    if (fingerprint !== undefined) body = body.replace(/^fingerprint .*$/m, `fingerprint ${fingerprint}`);
+    if (crossCertifier) {
+      const signature = formatObject("ID SIGNATURE", crossCertifier.#keys.signingKey.signDigest(this.identity));
+      body = body.replace(/-----BEGIN ID SIGNATURE-----[^]*-----END ID SIGNATURE-----\n/, signature);
+    }
+    const { identityKey } = (certifier ?? this).#keys;
+    return body + formatObject("SIGNATURE", identityKey.signDigest(hash("sha1", body)));
   }
 
   /** Its signature on a consensus, from after the keyword's space to the end of the object. */
   signature(body: string, algorithm: "sha1" | "sha256" = "sha256"): string {
-    const name = algorithm === "sha1" ? "" : `${algorithm} `;
-    return `${name}${hex(this.identity)} ${hex(this.signingKeyDigest)}\n` +
-      `${pem("SIGNATURE", this.#signingKey.sign(hash(algorithm, body)))}\n`;
+    return this.#keys.signature(hash(algorithm, body), algorithm);
   }
-}
-
-/** RSA of 1024 bits, signing as Tor does: PKCS #1 padding around the bare digest. */
-class RsaKey {
-  readonly der: Uint8Array;
-  readonly #modulus: bigint;
-  readonly #exponent: bigint;
-
-  constructor() {
-    const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
-    this.der = new Uint8Array(publicKey.export({ type: "pkcs1", format: "der" }) as Uint8Array);
-    const { n, d } = privateKey.export({ format: "jwk" }) as { n: string; d: string };
-    this.#modulus = BigInt("0x" + Buffer.from(n, "base64url").toString("hex"));
-    this.#exponent = BigInt("0x" + Buffer.from(d, "base64url").toString("hex"));
-  }
-
-  sign(digest: Uint8Array): Uint8Array {
-    const padded = "0001" + "ff".repeat(128 - 3 - digest.length) + "00" + hex(digest);
-    let base = BigInt("0x" + padded);
-    let result = 1n;
-    for (let exponent = this.#exponent; exponent > 0n; exponent >>= 1n) {
-      if (exponent & 1n) result = (result * base) % this.#modulus;
-      base = (base * base) % this.#modulus;
-    }
-    return new Uint8Array(Buffer.from(result.toString(16).padStart(256, "0"), "hex"));
-  }
-}
-
-function pem(label: string, body: Uint8Array): string {
-  const lines = Buffer.from(body).toString("base64").match(/.{1,64}/g)!;
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----`;
 }

@@ -14,16 +14,12 @@ import { PathSelector } from "../../src/mgr/paths.ts";
 import type { NetDir } from "../../src/netdir/net_dir.ts";
 import { type MockRuntime, mockRuntime } from "../../src/runtime/mock.ts";
 import type { Listener, Socket } from "../../src/runtime/ports.ts";
+import { microdescText } from "../../src/testnet/directory/microdesc_text.ts";
 import { CellCommand } from "../../src/wire/cell.ts";
 import { DESTROY } from "../../src/wire/create_cells.ts";
 import { RelayCommand } from "../../src/wire/relay_cell.ts";
 import { FakeResponder, NOW, RsaIdentity } from "../proto/fake_responder.ts";
-import {
-  microdescText,
-  TEST_WEIGHTS,
-  type TestRelay as Descriptor,
-  testRelay as descriptor,
-} from "./network_documents.ts";
+import { TEST_WEIGHTS, type TestRelay as Descriptor, testRelay as descriptor } from "./network_documents.ts";
 import { type Heard, type ScriptedCircuit, ScriptedLink, type TestRelay, testRelay } from "./scripted_relay.ts";
 import { testNetDir } from "./test_netdir.ts";
 

@@ -12,10 +12,9 @@ import {
   type TestRelay,
 } from "./network_documents.ts";
 
-let authority: TestAuthority | undefined;
+const authority = await TestAuthority.create();
 
 export function testConsensus(relays: readonly TestRelay[], options: Partial<TestConsensus> = {}): Consensus {
-  authority ??= new TestAuthority();
   const authorities = [authority.identity];
   const certificates = parseCertificates(bytesOf(authority.certificate()))
     .map((certificate) => certificate.verify({ authorities, now: TEST_NOW }));

@@ -188,9 +188,9 @@ describe("bootstrap", () => {
   });
 });
 
-describe("a consensus", () => {
-  const strangers = [new TestAuthority(), new TestAuthority(), new TestAuthority()];
+const strangers = await Promise.all([1, 2, 3].map(() => TestAuthority.create()));
 
+describe("a consensus", () => {
   test("with too few signatures is refused", async () => {
     const world = new DirectoryWorld();
     const signed = new TextDecoder().decode(world.consensusAt(world.time.now()));

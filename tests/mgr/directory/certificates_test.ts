@@ -4,7 +4,7 @@ import { concat } from "../../../src/bytes/bytes.ts";
 import { AuthorityCertificates } from "../../../src/mgr/directory/certificates.ts";
 import { bytesOf, TEST_NOW, TestAuthority } from "../../support/network_documents.ts";
 
-const [a, b, stranger] = [new TestAuthority(), new TestAuthority(), new TestAuthority()];
+const [a, b, stranger] = await Promise.all([TestAuthority.create(), TestAuthority.create(), TestAuthority.create()]);
 const TEXTS = [a, b, stranger].map((authority) => bytesOf(authority.certificate()));
 
 function empty(): AuthorityCertificates {

@@ -7,8 +7,8 @@ import { parseCertificates } from "../../../src/wire/netdoc/authority_certificat
 import malformed from "../../vectors/netdoc_malformed.json" with { type: "json" };
 import { bytesOf, TEST_NOW, TestAuthority, type TestCertificateOptions } from "../../support/network_documents.ts";
 
-const A = new TestAuthority();
-const B = new TestAuthority();
+const A = await TestAuthority.create();
+const B = await TestAuthority.create();
 
 function verify(options: TestCertificateOptions = {}, authorities = [A.identity], now = TEST_NOW) {
   return parseCertificates(bytesOf(A.certificate(options)))[0]!.verify({ authorities, now });

@@ -20,7 +20,7 @@ import {
   testRelay,
 } from "../../support/network_documents.ts";
 
-const AUTHORITIES = [new TestAuthority()];
+const AUTHORITIES = [await TestAuthority.create()];
 const CERTIFICATES = parseCertificates(bytesOf(AUTHORITIES[0]!.certificate()));
 
 function verified(text: string): Consensus {

@@ -19,7 +19,7 @@ import {
 
 const HOUR = 3_600_000;
 
-const AUTHORITIES = Array.from({ length: 5 }, () => new TestAuthority());
+const AUTHORITIES = await Promise.all(Array.from({ length: 5 }, () => TestAuthority.create()));
 const [A, B, C, D, E] = AUTHORITIES as [TestAuthority, TestAuthority, TestAuthority, TestAuthority, TestAuthority];
 const KNOWN = AUTHORITIES.map((authority) => authority.identity);
 const BODY = consensusBody({ relays: [testRelay(1)], authorities: AUTHORITIES });
@@ -79,8 +79,8 @@ describe("a consensus' signatures", () => {
     consensus([A.signature(BODY, "sha1"), B.signature(BODY), C.signature(BODY, "sha1")]).verify(evidence);
   });
 
-  test("do not count from authorities that are not known", () => {
-    const stranger = new TestAuthority();
+  test("do not count from authorities that are not known", async () => {
+    const stranger = await TestAuthority.create();
     const certificates = [...CERTIFICATES, certificate(stranger)];
     refuses(() => consensus(sign(A, B, stranger)).verify({ ...evidence, certificates }), { valid: 2, invalid: 0 });
     refuses(() => consensus(sign(A, B, C)).verify({ ...evidence, authorities: [] }), { valid: 0, required: 1 });
@@ -119,8 +119,8 @@ describe("a consensus' signatures", () => {
     consensus([bad, ...sign(A, B, C)]).verify(evidence);
   });
 
-  test("name the certificates that are missing, once, and only those of known authorities", () => {
-    const stranger = new TestAuthority();
+  test("name the certificates that are missing, once, and only those of known authorities", async () => {
+    const stranger = await TestAuthority.create();
     const unverified = consensus([...sign(A, B, C), C.signature(BODY, "sha1"), stranger.signature(BODY)]);
     const missing = unverified.missingCertificates({ ...evidence, certificates: CERTIFICATES.slice(0, 2) });
     assert.deepEqual(missing, [{ identity: C.identity, signingKeyDigest: C.signingKeyDigest }]);

@@ -6,7 +6,8 @@ import { isTunicError } from "../../../src/base/errors.ts";
 import { type Microdesc, parseMicrodesc, parseMicrodescs } from "../../../src/wire/netdoc/microdesc.ts";
 import { PortPolicy } from "../../../src/wire/netdoc/port_policy.ts";
 import malformed from "../../vectors/netdoc_malformed.json" with { type: "json" };
-import { bytesOf, hash, microdescText } from "../../support/network_documents.ts";
+import { bytesOf, hash } from "../../support/network_documents.ts";
+import { microdescText } from "../../../src/testnet/directory/microdesc_text.ts";
 
 const TEXT = microdescText({
   ntorKey: hash("sha256", "ntor"),

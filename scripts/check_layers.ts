@@ -35,8 +35,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   testnet: { folders: [...BELOW_PROTO, "proto", "netdir", "mgr"] },
   serve: { folders: [...BELOW_PROTO, "client"] },
   app: {
-    folders: [...BELOW_PROTO, "proto", "netdir", "state", "mgr", "client", "serve"],
-    packages: ["@logtape/logtape", "@stricli/core"],
+    folders: [...BELOW_PROTO, "proto", "netdir", "state", "mgr", "client", "testnet", "serve"],
+    packages: ["@logtape/logtape", "@stricli/core", "hono", "@hono/node-server"],
   },
 };
 

@@ -3,10 +3,20 @@
  *
  * The commands' own modules load when they run, so that `--help` and `--version` answer at once.
  */
-import { buildApplication, buildCommand, buildRouteMap, type CommandContext, run, text_en } from "@stricli/core";
+import {
+  buildApplication,
+  buildCommand,
+  buildRouteMap,
+  type CommandContext,
+  numberParser,
+  run,
+  text_en,
+} from "@stricli/core";
 import { toTunicError } from "../base/errors.ts";
 import { normalizeArguments } from "./command_line.ts";
+import type { DemoFlags } from "./commands/demo.ts";
 import type { RunFlags } from "./commands/run.ts";
+import type { TestnetFlags } from "./commands/testnet.ts";
 import type { AppContext } from "./context.ts";
 import { EXIT_CODES, EXIT_MEANINGS, exitCodeOf, type ExitName } from "./exit_codes.ts";
 import type { SourceFlags } from "./sources.ts";
@@ -28,6 +38,13 @@ const SOURCE_FLAGS = {
     placeholder: "path",
   },
   ignoreMissingTorrc: { kind: "boolean", optional: true, withNegated: false, brief: "Go on without the named torrc" },
+} as const;
+
+const JSON_FLAG = {
+  kind: "boolean",
+  optional: true,
+  withNegated: false,
+  brief: "Print each event as a line of JSON",
 } as const;
 
 const OVERRIDES = {
@@ -56,7 +73,7 @@ const runCommand = buildCommand<RunFlags, string[], TunicContext>({
       verifyConfig: { kind: "boolean", optional: true, withNegated: false, brief: "Only check the configuration" },
       quiet: { kind: "boolean", optional: true, withNegated: false, brief: "Print nothing" },
       hush: { kind: "boolean", optional: true, withNegated: false, brief: "Print only warnings and errors" },
-      json: { kind: "boolean", optional: true, withNegated: false, brief: "Print each event as a line of JSON" },
+      json: JSON_FLAG,
     },
     aliases: { f: "torrcFile" },
     positional: OVERRIDES,
@@ -87,9 +104,70 @@ function configCommand(name: "check" | "show", brief: string) {
   });
 }
 
+function numberFlag(brief: string, placeholder: string) {
+  return { kind: "parsed", parse: numberParser, optional: true, brief, placeholder } as const;
+}
+
+const testnetCommand = buildCommand<TestnetFlags, [], TunicContext>({
+  loader: async () => {
+    const { testnet } = await import("./commands/testnet.ts");
+    return async function (this: TunicContext, flags: TestnetFlags) {
+      this.result = await testnet(flags, this.app);
+    };
+  },
+  parameters: {
+    flags: {
+      relays: numberFlag("Relays that are no authorities, exits included; default 6", "count"),
+      exits: numberFlag("How many of them are exits; default 2", "count"),
+      authorities: numberFlag("Directory authorities; default 3", "count"),
+      torrc: {
+        kind: "parsed",
+        parse: String,
+        optional: true,
+        brief: "Write what a client needs to know to this file, too",
+        placeholder: "path",
+      },
+      interval: numberFlag("Time between consensuses; default 300", "seconds"),
+      phantomRelays: numberFlag("Relays that are listed and not run, to test at the public network's size", "count"),
+      json: JSON_FLAG,
+    },
+  },
+  docs: {
+    brief: "Run a whole Tor network on this machine",
+    fullDescription: [
+      "Runs authorities, relays and exits of a Tor network in one process, on 127.0.0.1, until SIGINT or SIGTERM, and",
+      "prints the lines of a torrc that make any Tor client use it. Its exits connect to this machine only.",
+    ].join("\n"),
+  },
+});
+
+const demoCommand = buildCommand<DemoFlags, [], TunicContext>({
+  loader: async () => {
+    const { demo } = await import("./commands/demo.ts");
+    return async function (this: TunicContext, flags: DemoFlags) {
+      this.result = await demo(flags, this.app);
+    };
+  },
+  parameters: {
+    flags: {
+      once: { kind: "boolean", optional: true, withNegated: false, brief: "End when the page is there" },
+      json: JSON_FLAG,
+    },
+  },
+  docs: {
+    brief: "Show a page fetched over a Tor network of its own",
+    fullDescription: [
+      "Starts a Tor network, a website behind one of its exits and a client, all on this machine, fetches a page by",
+      "three relays, shows which they were and what it took, and leaves a SOCKS port to play with.",
+    ].join("\n"),
+  },
+});
+
 const root = buildRouteMap({
   routes: {
     run: runCommand,
+    demo: demoCommand,
+    testnet: testnetCommand,
     config: buildRouteMap({
       routes: {
         check: configCommand("check", "Say whether a configuration is valid"),
@@ -106,6 +184,8 @@ const root = buildRouteMap({
       "tunic run                     SOCKS on 127.0.0.1:9050, over Tor",
       "tunic -f torrc                likewise, with a torrc, as for C tor",
       "tunic --SocksPort 9150        likewise, with options of a torrc",
+      "tunic demo                    a page by three relays, all of it on this machine",
+      "tunic testnet                 a Tor network on this machine, for any Tor client",
     ].join("\n"),
   },
 });

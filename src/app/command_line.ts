@@ -45,6 +45,9 @@ export function normalizeArguments(args: readonly string[]): string[] {
       if (command === undefined || !CONFIG_COMMANDS.has(command)) return [...args];
       return ["config", command, ...splitOptions(more)];
     }
+    case "testnet":
+    case "demo":
+      return [...args];
     case "help":
       return [...rest, "--help"];
     case "version":

@@ -1,5 +1,5 @@
 /**
- * What `tunic run` tells its user: bootstrap phases with C tor's names, warnings, ready, stopped.
+ * What commands that run on tell their user: bootstrap phases with C tor's names, warnings, ready, stopped.
  *
  * On a terminal the phases share one line; elsewhere each has its own; with `--json` every event is one JSON
  * object a line. Phases: control-spec 5.5.
@@ -7,7 +7,7 @@
 import type { TunicError } from "../base/errors.ts";
 import type { BootstrapStatus } from "../client/bootstrap.ts";
 import type { Address } from "../runtime/ports.ts";
-import type { Output } from "../runtime/process.ts";
+import type { Output, Process } from "../runtime/process.ts";
 import { printable } from "./logging.ts";
 
 /** How much to say: everything, only warnings and errors, nothing. */
@@ -32,6 +32,8 @@ const LINE_STEP_PERCENT = 5;
 export class Reporter {
   readonly #options: ReporterOptions;
   #lineOpen = false;
+  /** The line that stands there is to be cleared. */
+  #pending = false;
   #lastTag = "";
   #lastPercent = 0;
 
@@ -57,19 +59,19 @@ export class Reporter {
   ready(addresses: readonly Address[]): void {
     const socks = addresses.map(addressText);
     const places = socks.length > 0 ? `SOCKS on ${socks.join(", ")}` : "no listeners";
-    this.#say({ event: "ready", socks }, `ready: ${places}`);
+    this.say({ event: "ready", socks }, `ready: ${places}`);
   }
 
   listening(addresses: readonly Address[]): void {
-    if (this.#options.json) this.#say({ event: "listening", socks: addresses.map(addressText) }, "");
+    if (this.#options.json) this.say({ event: "listening", socks: addresses.map(addressText) }, "");
   }
 
   stopping(signal: string): void {
-    this.#say({ event: "stopping", signal }, `${signal}: closing (once more to stop at once)`);
+    this.say({ event: "stopping", signal }, `${signal}: closing (once more to stop at once)`);
   }
 
   stopped(): void {
-    this.#say({ event: "stopped" }, "closed");
+    this.say({ event: "stopped" }, "closed");
   }
 
   warning(message: string): void {
@@ -77,7 +79,7 @@ export class Reporter {
     if (verbosity === "quiet") return;
     if (json) return this.#event({ event: "warning", message });
     this.#endLine();
-    stderr.write(`${this.#paint("33", "warning")}: ${printable(message)}\n`);
+    stderr.write(`${this.paint("33", "warning")}: ${printable(message)}\n`);
   }
 
   /** Always said, unless `--quiet` with its exit code has to do. */
@@ -89,7 +91,7 @@ export class Reporter {
     }
     if (verbosity === "quiet") return;
     this.#endLine();
-    for (const line of error.message.split("\n")) stderr.write(`${this.#paint("31", "error")}: ${printable(line)}\n`);
+    for (const line of error.message.split("\n")) stderr.write(`${this.paint("31", "error")}: ${printable(line)}\n`);
   }
 
   /** A line of a log that goes to the terminal, without breaking the line of phases. */
@@ -98,12 +100,21 @@ export class Reporter {
     output.write(`${line}\n`);
   }
 
-  #say(event: Readonly<Record<string, unknown>>, text: string): void {
+  /** As an object with `--json`, else as text: one or more lines. */
+  say(event: Readonly<Record<string, unknown>>, text: string): void {
     const { verbosity, json, stdout } = this.#options;
     if (verbosity !== "all") return;
     if (json) return this.#event(event);
     this.#endLine();
     stdout.write(`${text}\n`);
+  }
+
+  /** On a terminal, and there alone: a line that stays until something else is said. */
+  pending(text: string): void {
+    const { verbosity, json, stdout } = this.#options;
+    if (verbosity !== "all" || json || !stdout.isTerminal) return;
+    stdout.write(`${CLEAR_LINE}${text}`);
+    this.#pending = true;
   }
 
   #event(event: Readonly<Record<string, unknown>>): void {
@@ -113,20 +124,32 @@ export class Reporter {
   #updateLine(percent: number, text: string): void {
     const full = Math.round((percent / 100) * BAR_CELLS);
     const bar = "█".repeat(full) + "░".repeat(BAR_CELLS - full);
-    this.#options.stdout.write(`${CLEAR_LINE}${this.#paint("35", bar)} ${text}`);
+    this.#options.stdout.write(`${CLEAR_LINE}${this.paint("35", bar)} ${text}`);
     this.#lineOpen = true;
     if (percent >= 100) this.#endLine();
   }
 
   #endLine(): void {
+    if (this.#pending) this.#options.stdout.write(CLEAR_LINE);
+    this.#pending = false;
     if (!this.#lineOpen) return;
     this.#lineOpen = false;
     this.#options.stdout.write("\n");
   }
 
-  #paint(colour: string, text: string): string {
+  /** `colour`: an SGR parameter (ECMA-48). */
+  paint(colour: string, text: string): string {
     return this.#options.colour && this.#options.stdout.isTerminal ? `\x1b[${colour}m${text}\x1b[0m` : text;
   }
+}
+
+/** A reporter on the process's own streams, which says everything. */
+export function makeReporter(
+  { stdout, stderr, env }: Pick<Process, "stdout" | "stderr" | "env">,
+  options: Partial<Pick<ReporterOptions, "verbosity" | "json" | "showProgress">>,
+): Reporter {
+  const colour = !env["NO_COLOR"] && env["TERM"] !== "dumb";
+  return new Reporter({ stdout, stderr, verbosity: "all", json: false, showProgress: true, ...options, colour });
 }
 
 export function addressText({ host, port }: Address): string {

@@ -12,8 +12,8 @@ export interface BootstrapStatus {
   readonly summary: string;
 }
 
-/** Where the directory manager's phases end. */
-const ENOUGH_DIRINFO_PERCENT = 75;
+/** Where the directory manager's phases end: circuits can be built from here on. */
+export const ENOUGH_DIRINFO_PERCENT = 75;
 
 /** The phases after those of the directory manager. */
 const CIRCUIT_PHASES = {

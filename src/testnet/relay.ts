@@ -8,8 +8,10 @@ import { Channel, type ChannelOptions } from "../proto/channel.ts";
 import type { InboundLink } from "../proto/link_responder.ts";
 import type { RelayServices } from "../proto/relay_circuit.ts";
 import type { ExitService } from "../proto/relay_streams.ts";
+import type { ChannelTarget } from "../proto/target.ts";
 import type { Address, Listener, Runtime, TlsSocket } from "../runtime/ports.ts";
 import { isLoopback } from "./loopback_exit.ts";
+import type { PathObserver } from "./path_observer.ts";
 import type { RelayIdentity } from "./relay_identity.ts";
 
 const log = logger("testnet");
@@ -22,6 +24,8 @@ export interface TestRelayOptions {
   readonly exit: ExitService;
   readonly circuitWindow: number;
   readonly onOtherMessage?: RelayServices["onOtherMessage"];
+  /** Sees every circuit. Default: nobody does. */
+  readonly observer?: PathObserver;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 30_000;
@@ -54,7 +58,7 @@ export class TestRelay {
       runtime,
       rsaId: identity.rsaId,
       exit,
-      connect: (target) => this.#channels.get(target, this.#shutdown.signal),
+      connect: (target) => this.#connect(target),
       onOtherMessage,
     };
   }
@@ -91,6 +95,17 @@ export class TestRelay {
     await closed;
   }
 
+  /** Clients name relays and their addresses: whoever asks for one beyond this machine asks for another network. */
+  async #connect(target: ChannelTarget): Promise<Channel> {
+    const addresses = target.addresses.filter(({ host }) => isLoopback(host));
+    if (addresses.length > 0) return await this.#channels.get({ ...target, addresses }, this.#shutdown.signal);
+    throw new TunicError("Cannot extend a circuit: found no address of this machine alone, expected one", {
+      kind: "policy",
+      code: "not-loopback",
+      context: { addresses: target.addresses.map(({ host }) => host).join(", ") },
+    });
+  }
+
   async #accept(socket: TlsSocket): Promise<void> {
     const { runtime, identity, address } = this.#options;
     try {
@@ -124,6 +139,8 @@ export class TestRelay {
       peerId,
       circuitWindow: this.#options.circuitWindow,
     };
+    const { observer } = this.#options;
+    if (observer) return (...request) => observer.accept(this.identity.nickname, options, ...request);
     return (...request) => acceptCircuit(options, ...request);
   }
 }

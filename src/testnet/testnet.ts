@@ -16,6 +16,7 @@ import { NetworkDirectory } from "./directory/network_directory.ts";
 import { makeServerDescriptor } from "./directory/server_descriptor.ts";
 import { DirectoryConnection } from "./directory_connection.ts";
 import { loopbackExit } from "./loopback_exit.ts";
+import { type ObservedStream, PathObserver } from "./path_observer.ts";
 import { generateRelayIdentity, type RelayIdentity } from "./relay_identity.ts";
 import { TestRelay } from "./relay.ts";
 
@@ -36,6 +37,8 @@ export interface TestnetOptions {
   readonly phantomRelays?: number;
   /** Network parameters (param-spec). */
   readonly params?: Readonly<Record<string, number>>;
+  /** Gets every stream that leaves at an exit, and the path it took: here, relays tell. Default: nobody looks. */
+  readonly onExitStream?: (stream: ObservedStream) => void;
   /** The machine. Default: the real one. */
   readonly runtime?: Runtime;
 }
@@ -132,19 +135,27 @@ export class Testnet implements AsyncDisposable {
       Promise.all(roles.filter(([, role]) => role === "authority").map(() => AuthorityKeys.generate())),
       generateRsa(1024),
     ]);
+    const observer = options.onExitStream && new PathObserver(options.onExitStream);
     // Relays serve the directory, and the directory says where relays are: they ask it once there is something to ask.
-    let directory: NetworkDirectory | undefined;
+    const late: { directory?: NetworkDirectory } = {};
     const relays = await Promise.all(roles.map(([, role], i) => {
       const identity = identities[i]!;
       const openDirectory = () =>
-        new DirectoryConnection(runtime.timers, (request) => directory!.answer(request, identity.rsaId));
+        new DirectoryConnection(runtime.timers, (request) => late.directory!.answer(request, identity.rsaId));
       const exit = exitFor(role, runtime, options, openDirectory);
       const start = (port: number) =>
-        TestRelay.start({ runtime, identity, address: { host: HOST, port }, exit, circuitWindow: CIRCUIT_WINDOW });
+        TestRelay.start({
+          runtime,
+          identity,
+          address: { host: HOST, port },
+          exit,
+          circuitWindow: CIRCUIT_WINDOW,
+          observer,
+        });
       return TestnetRelay.start(identity, role, start);
     }));
     const authorities = relays.filter(({ role }) => role === "authority");
-    directory = new NetworkDirectory({
+    const directory = late.directory = new NetworkDirectory({
       runtime,
       authorities: authorities.map((relay, i) => ({
         nickname: relay.nickname,
@@ -233,17 +244,23 @@ export function startTestnet(options: TestnetOptions = {}): Promise<Testnet> {
   return Testnet.start(options);
 }
 
-function rolesOf({ relays = 6, exits = 2, authorities = 3 }: TestnetOptions): [nickname: string, role: Role][] {
+function rolesOf(options: TestnetOptions): [nickname: string, role: Role][] {
+  const { relays = 6, exits = 2, authorities = 3, phantomRelays = 0, consensusIntervalMs } = options;
   const check = (name: string, value: number, min: number, max: number): void => {
     if (Number.isInteger(value) && value >= min && value <= max) return;
-    throw new TunicError(`Cannot start a network: found ${name} ${value}, expected ${min} to ${max}`, {
-      kind: "argument",
-      code: "bad-option",
-    });
+    throw new TunicError(
+      `Cannot start a network: found ${name} ${value}, expected a whole number from ${min} to ${max}`,
+      {
+        kind: "argument",
+        code: "bad-option",
+      },
+    );
   };
   check("relays", relays, 3, 1000);
   check("exits", exits, 1, relays - 2);
   check("authorities", authorities, 1, 9);
+  check("phantomRelays", phantomRelays, 0, 100_000);
+  if (consensusIntervalMs !== undefined) check("consensus interval in seconds", consensusIntervalMs / 1000, 1, 86_400);
   const numbered = (prefix: string, count: number, role: (i: number) => Role): [string, Role][] =>
     Array.from({ length: count }, (_, i) => [`${prefix}${i + 1}`, role(i)]);
   return [

@@ -10,8 +10,9 @@ import { type AppContext, type RunningClient, surroundingsOf } from "../context.
 import { EXIT_CODES, exitCodeOf } from "../exit_codes.ts";
 import type { LogTarget } from "../log_config.ts";
 import { type Logging, startLogging } from "../logging.ts";
-import { Reporter, type Verbosity } from "../reporter.ts";
+import { makeReporter, type Reporter, type Verbosity } from "../reporter.ts";
 import { loadConfiguration, type LoadedConfiguration, type SourceFlags } from "../sources.ts";
+import { StopRequest } from "../stop_request.ts";
 
 export interface RunFlags extends SourceFlags {
   readonly verifyConfig?: boolean;
@@ -25,7 +26,8 @@ const log = logger("app");
 /** Answers the exit code; throws nothing. */
 export async function run(flags: RunFlags, overrides: readonly string[], context: AppContext): Promise<number> {
   const verbosity: Verbosity = flags.quiet ? "quiet" : flags.hush ? "hush" : "all";
-  let reporter = makeReporter(context, flags, verbosity, []);
+  const { json = false } = flags;
+  let reporter = makeReporter(context.process, { verbosity, json });
   try {
     const runtime = await context.loadRuntime();
     const configuration = await loadConfiguration(
@@ -34,7 +36,7 @@ export async function run(flags: RunFlags, overrides: readonly string[], context
       surroundingsOf(context.process),
       runtime.files,
     );
-    reporter = makeReporter(context, flags, verbosity, configuration.logs);
+    reporter = makeReporter(context.process, { verbosity, json, showProgress: !isTold(configuration.logs) });
     for (const warning of configuration.warnings) reporter.warning(warning);
     refuse(configuration);
     if (flags.verifyConfig) {
@@ -50,25 +52,11 @@ export async function run(flags: RunFlags, overrides: readonly string[], context
   }
 }
 
-function makeReporter(
-  { process }: AppContext,
-  flags: RunFlags,
-  verbosity: Verbosity,
-  logs: readonly LogTarget[],
-): Reporter {
-  const { stdout, stderr, env } = process;
-  // A log on the same terminal already tells the phases.
-  const told = logs.some(({ from, to, destination }) =>
+/** A log on the same terminal tells the phases, too. */
+function isTold(logs: readonly LogTarget[]): boolean {
+  return logs.some(({ from, to, destination }) =>
     destination.type === "stdout" && from !== "warn" && from !== "err" && (to === "err" || to === "warn")
   );
-  return new Reporter({
-    stdout,
-    stderr,
-    verbosity,
-    json: flags.json ?? false,
-    showProgress: !told,
-    colour: !env["NO_COLOR"] && env["TERM"] !== "dumb",
-  });
 }
 
 function refuse({ refusals }: LoadedConfiguration): void {
@@ -93,12 +81,11 @@ class Session {
   readonly #runtime: Runtime;
   readonly #context: AppContext;
   readonly #reporter: Reporter;
-  readonly #stop = new Deferred<string>();
-  readonly #abort = new AbortController();
+  /** Rejected with what makes going on pointless. */
+  readonly #hopeless = new Deferred<never>();
   readonly #listeners: SocksListener[] = [];
   #client: RunningClient | undefined;
   #ready = false;
-  #signalled = false;
   /** What is wrong is said once, until there is progress or something else is wrong. */
   #lastProblem = "";
   #logging: Logging | undefined;
@@ -111,31 +98,20 @@ class Session {
   }
 
   async run(verbosity: Verbosity): Promise<number> {
-    const unsubscribe = this.#context.process.onStopSignal((signal) => this.#onSignal(signal));
+    using stop = new StopRequest(this.#context.process, (signal) => this.#reporter.stopping(signal));
     try {
       await this.#startLogging(verbosity);
-      await this.#start();
-      await this.#stop.promise;
+      await this.#start(stop.signal);
+      await Promise.race([stop.made, this.#hopeless.promise]);
       return EXIT_CODES.ok;
     } catch (error) {
       // A launch that a signal stopped is no failure.
-      if (this.#signalled && isTunicError(error, "aborted", "closed")) return EXIT_CODES.ok;
+      if (stop.isMade && isTunicError(error, "aborted", "closed")) return EXIT_CODES.ok;
       throw error;
     } finally {
       await this.#close();
-      if (this.#signalled) this.#reporter.stopped();
-      unsubscribe();
+      if (stop.isMade) this.#reporter.stopped();
     }
-  }
-
-  #onSignal(signal: string): void {
-    if (this.#signalled) return this.#context.process.exit(EXIT_CODES.forced);
-    this.#signalled = true;
-    this.#reporter.stopping(signal);
-    this.#stop.resolve(signal);
-    this.#abort.abort(
-      new TunicError(`Cannot go on: ${signal} asked to stop`, { kind: "aborted", code: "signal", context: { signal } }),
-    );
   }
 
   async #startLogging(verbosity: Verbosity): Promise<void> {
@@ -152,14 +128,14 @@ class Session {
     for (const warning of this.#configuration.warnings) log.debug(warning);
   }
 
-  async #start(): Promise<void> {
+  async #start(signal: AbortSignal): Promise<void> {
     const { options } = this.#configuration;
     const backend = new Deferred<StreamBackend>();
     // Ports first: one that is in use should show before anything is done on the network.
     await this.#listen(backendWhenReady(backend.promise));
     this.#reporter.listening(this.#listeners.map(({ address }) => address));
     try {
-      const client = await this.#context.launch({ ...options, runtime: this.#runtime, signal: this.#abort.signal });
+      const client = await this.#context.launch({ ...options, runtime: this.#runtime, signal });
       this.#client = client;
       client.onProblem((error) => this.#onProblem(error));
       client.onBootstrap((status) => {
@@ -178,7 +154,7 @@ class Session {
 
   /** A wrong clock is nothing that waiting helps; a client that works already is left to work. */
   #onProblem(error: TunicError): void {
-    if (error.kind === "clock" && WRONG_CLOCK.has(error.code) && !this.#ready) this.#stop.reject(error);
+    if (error.kind === "clock" && WRONG_CLOCK.has(error.code) && !this.#ready) this.#hopeless.reject(error);
     else if (error.message !== this.#lastProblem) this.#reporter.warning(error.message);
     this.#lastProblem = error.message;
   }

@@ -8,7 +8,7 @@ import type { Duplex } from "../../src/base/duplex.ts";
 import { isTunicError, TunicError } from "../../src/base/errors.ts";
 import { concat, equal } from "../../src/bytes/bytes.ts";
 import { decodeWith, encodeWith } from "../../src/bytes/codec.ts";
-import { RELAY_KEYS_LENGTH, splitRelayKeys } from "../../src/crypto/kdf.ts";
+import { KH_LENGTH, RELAY_KEYS_LENGTH, splitRelayKeys } from "../../src/crypto/kdf.ts";
 import { acceptCircuit } from "../../src/proto/accept_circuit.ts";
 import type { CellSink, ChannelCircuit } from "../../src/proto/channel_circuit.ts";
 import { Circuit } from "../../src/proto/circuit.ts";
@@ -30,6 +30,7 @@ import { FakeDuplex } from "./fake_duplex.ts";
 import { type TestRelay, testRelay } from "./scripted_relay.ts";
 
 const BATCH_CELLS = 31;
+const KEY_MATERIAL_LENGTH = RELAY_KEYS_LENGTH + KH_LENGTH;
 
 /** Cells on their way: payloads of one circuit and command, one after the other. */
 export interface LinkCells {
@@ -334,6 +335,8 @@ export interface Told {
 export class RawClient implements ChannelCircuit {
   readonly circId: number;
   readonly told: Told[] = [];
+  /** KH of each hop. */
+  readonly kh: Uint8Array[] = [];
   /** The reason of the DESTROY that came. */
   destroyed: number | undefined;
   /** Digests at the hundredth DATA cell of the last hop, and so on. */
@@ -363,7 +366,7 @@ export class RawClient implements ChannelCircuit {
     const body = concat(Uint8Array.of(0, Number(type), 0, client.onionSkin.length), client.onionSkin);
     this.cell(CellCommand.CREATE2, body);
     await this.#chain.settle();
-    this.#addHop(client.finish(this.#reply!, RELAY_KEYS_LENGTH));
+    this.#addHop(client.finish(this.#reply!, KEY_MATERIAL_LENGTH));
   }
 
   async extend(hop: number, relay: TestRelay, { client, type }: HopHandshake): Promise<void> {
@@ -371,7 +374,7 @@ export class RawClient implements ChannelCircuit {
     const body = encodeWith(EXTEND2, { linkSpecifiers, handshakeType: Number(type), handshake: client.onionSkin });
     this.say(hop, RelayCommand.EXTEND2, 0, body, CellCommand.RELAY_EARLY);
     await this.#chain.settle();
-    this.#addHop(client.finish(decodeWith(EXTENDED2, this.last(RelayCommand.EXTENDED2)!.data), RELAY_KEYS_LENGTH));
+    this.#addHop(client.finish(decodeWith(EXTENDED2, this.last(RelayCommand.EXTENDED2)!.data), KEY_MATERIAL_LENGTH));
   }
 
   /** A message sealed for `hop`, not sent yet. */
@@ -432,6 +435,7 @@ export class RawClient implements ChannelCircuit {
 
   #addHop(keyMaterial: Uint8Array): void {
     this.#crypto.addHop(splitRelayKeys(keyMaterial));
+    this.kh.push(keyMaterial.slice(RELAY_KEYS_LENGTH));
   }
 }
 

@@ -7,7 +7,6 @@ export * from "./ed25519_convert.ts";
 export * from "./handshake.ts";
 export * from "./kdf.ts";
 export * from "./ntor.ts";
-export * from "./p256.ts";
 export * from "./rsa.ts";
 export * from "./rsa_private.ts";
 export * from "./secrets.ts";

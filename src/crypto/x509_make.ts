@@ -16,8 +16,6 @@ const COMMON_NAME = fromHex("0603550403");
 
 /** AlgorithmIdentifier 1.2.840.113549.1.1.11 with its NULL. */
 export const SHA256_WITH_RSA = fromHex("300d06092a864886f70d01010b0500");
-/** AlgorithmIdentifier 1.2.840.10045.4.3.2. */
-export const ECDSA_WITH_SHA256 = fromHex("300a06082a8648ce3d040302");
 
 /** A private key that a certificate can be about, and that can sign one. */
 export interface CertificateKey {

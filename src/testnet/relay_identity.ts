@@ -6,7 +6,6 @@
  */
 import { type Ed25519PrivateKey, generateEd25519 } from "../crypto/ed25519.ts";
 import { sha256 } from "../crypto/digest.ts";
-import { generateP256 } from "../crypto/p256.ts";
 import { generateRsa, type RsaPrivateKey } from "../crypto/rsa_private.ts";
 import { generateX25519, type X25519PrivateKey } from "../crypto/x25519.ts";
 import { makeCertificate } from "../crypto/x509_make.ts";
@@ -43,6 +42,11 @@ export interface RelayIdentityOptions {
   /** When the certificates are made, in milliseconds since 1970. */
   readonly now: number;
   readonly random: RandomSource;
+  /**
+   * For TLS, of at least 2048 bits; relays may share one, since they are told apart by the other keys. Default: one of
+   * its own, which takes a while to make. C tor logs a warning of its library for keys other than RSA.
+   */
+  readonly tlsKey?: RsaPrivateKey;
 }
 
 const DAY_MS = 86_400_000;
@@ -50,15 +54,16 @@ const DAY_MS = 86_400_000;
 const BACKDATE_MS = 30 * DAY_MS;
 const LIFETIME_MS = 365 * DAY_MS;
 const SERIAL_LENGTH = 8;
+/** The least that TLS libraries take. */
+export const TLS_KEY_BITS = 2048;
 
 /** A new relay. The RSA and the TLS key are the runtime's and differ even where `random` is seeded. */
 export async function generateRelayIdentity(options: RelayIdentityOptions): Promise<RelayIdentity> {
   const { nickname, now, random } = options;
-  const rsaKey = await generateRsa(1024);
+  const [rsaKey, tlsKey] = await Promise.all([generateRsa(1024), options.tlsKey ?? generateRsa(TLS_KEY_BITS)]);
   const ed25519Key = generateEd25519(random);
   const signingKey = generateEd25519(random);
   const authKey = generateEd25519(random);
-  const tlsKey = generateP256();
   const expiresMs = now + LIFETIME_MS;
 
   // Names as C tor invents them; nobody looks at them.

@@ -17,7 +17,7 @@ import { makeServerDescriptor } from "./directory/server_descriptor.ts";
 import { DirectoryConnection } from "./directory_connection.ts";
 import { loopbackExit } from "./loopback_exit.ts";
 import { type ObservedStream, PathObserver } from "./path_observer.ts";
-import { generateRelayIdentity, type RelayIdentity } from "./relay_identity.ts";
+import { generateRelayIdentity, type RelayIdentity, TLS_KEY_BITS } from "./relay_identity.ts";
 import { TestRelay } from "./relay.ts";
 
 export interface TestnetOptions {
@@ -130,8 +130,13 @@ export class Testnet implements AsyncDisposable {
     const runtime = options.runtime ?? nodeRuntime;
     const roles = rolesOf(options);
     const now = runtime.clock.now();
+    const tlsKeyComing = generateRsa(TLS_KEY_BITS);
     const [identities, authorityKeys, tapKey] = await Promise.all([
-      Promise.all(roles.map(([nickname]) => generateRelayIdentity({ nickname, now, random: runtime }))),
+      Promise.all(
+        roles.map(async ([nickname]) =>
+          generateRelayIdentity({ nickname, now, random: runtime, tlsKey: await tlsKeyComing })
+        ),
+      ),
       Promise.all(roles.filter(([, role]) => role === "authority").map(() => AuthorityKeys.generate())),
       generateRsa(1024),
     ]);

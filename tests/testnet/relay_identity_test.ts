@@ -64,7 +64,7 @@ describe("a relay's identity", () => {
     assert.equal(tls.verify(issuer.publicKey), true);
     assert.equal(tls.issuer, issuer.subject);
     assert.match(tls.subject, /^CN=www\.[a-z2-7]{4,25}\.net$/);
-    assert.match(relay.tls.keyPem, /^-----BEGIN PRIVATE KEY-----\n/);
+    assert.match(relay.tls.keyPem, /^-----BEGIN RSA PRIVATE KEY-----\n/);
   });
 
   test("shares no key with another one's, nor has one key twice", () => {

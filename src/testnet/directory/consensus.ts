@@ -7,7 +7,7 @@ import type { AuthorityKeys } from "./authority_keys.ts";
 import type { ConsensusContent } from "./consensus_count.ts";
 import { consensusEntry, type Flavor } from "./relay_status.ts";
 import { sharedRandomLines } from "./shared_random.ts";
-import { CONSENSUS_METHOD, lifetimeLines, paramsLine } from "./vote.ts";
+import { CONSENSUS_METHOD, lifetimeLines, paramsLine, VERSION_LINES } from "./vote.ts";
 
 /** A consensus as it is served. */
 export interface SignedConsensus {
@@ -49,6 +49,7 @@ function header(content: ConsensusContent, flavor: Flavor): string {
   return `network-status-version 3${flavor === "ns" ? "" : ` ${flavor}`}\nvote-status consensus\n` +
     `consensus-method ${CONSENSUS_METHOD}\n` +
     lifetimeLines(content) +
+    VERSION_LINES +
     `known-flags ${content.knownFlags.join(" ")}\n` +
     `recommended-client-protocols ${protocols.recommendedClient}\n` +
     `recommended-relay-protocols ${protocols.recommendedRelay}\n` +

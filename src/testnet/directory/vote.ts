@@ -43,6 +43,15 @@ export const PROTOCOL_LINES: ProtocolLines = {
     "Microdesc=2 Relay=2-4",
 };
 
+/**
+ * Every C tor that may come is recommended, so that none warns its user; C tor 0.4.9 ends itself where a consensus says
+ * nothing of versions.
+ */
+const RECOMMENDED_VERSIONS = ["0.4.7", "0.4.8", "0.4.9"].flatMap((series) =>
+  Array.from({ length: 30 }, (_, patch) => `${series}.${patch + 1}`)
+).join(",");
+export const VERSION_LINES = `client-versions ${RECOMMENDED_VERSIONS}\nserver-versions ${RECOMMENDED_VERSIONS}\n`;
+
 export interface VoteContent {
   readonly voter: Voter;
   readonly lifetime: Lifetime;
@@ -92,6 +101,7 @@ function voteHeader(content: VoteContent): string {
     `consensus-methods ${CONSENSUS_METHOD}\n` +
     `published ${formatTime(published)}\n` +
     lifetimeLines(content) +
+    VERSION_LINES +
     `recommended-relay-protocols ${protocols.recommendedRelay}\n` +
     `recommended-client-protocols ${protocols.recommendedClient}\n` +
     `required-relay-protocols ${protocols.requiredRelay}\n` +

@@ -47,6 +47,7 @@ describe("the directory of a test network", () => {
     assert.equal(consensus.freshUntil, START + INTERVAL_MS);
     assert.equal(consensus.validUntil, START + 3 * INTERVAL_MS);
     assert.deepEqual([...consensus.params], [["cc_alg", 2], ["circwindow", 500]]);
+    assert.match(consensus.clientVersions, /^0\.4\.7\.1,.*,0\.4\.9\.11,/, "C tor ends itself where there are none");
     assert.ok(consensus.clientProtocols.required.supports("Link", 4));
     assert.equal(consensus.sharedRandomCurrent!.reveals, 3);
     assert.notDeepEqual(consensus.sharedRandomCurrent, consensus.sharedRandomPrevious);

@@ -2,6 +2,7 @@
 export * from "./authority_certificate.ts";
 export * from "./consensus.ts";
 export * from "./consensus_verify.ts";
+export * from "./hs_descriptor.ts";
 export * from "./microdesc.ts";
 export * from "./port_policy.ts";
 export * from "./protocols.ts";

@@ -30,6 +30,7 @@ export class Scanner {
   readonly bytes: Uint8Array;
   readonly what: string;
   readonly #limit: number;
+  readonly #maxObjectBytes: number;
   /** Where the next line begins. */
   #next: number;
   #lineStart: number;
@@ -38,11 +39,12 @@ export class Scanner {
   #argumentStart = 0;
   #argumentEnd = 0;
 
-  /** Scans `bytes[start, end)`; `what` names the document in errors. */
-  constructor(bytes: Uint8Array, what: string, start = 0, end = bytes.length) {
+  /** Scans `bytes[start, end)`; `what` names the document in errors, `maxObjectBytes` bounds each object decoded. */
+  constructor(bytes: Uint8Array, what: string, start = 0, end = bytes.length, maxObjectBytes = MAX_OBJECT_BYTES) {
     this.bytes = bytes;
     this.what = what;
     this.#limit = end;
+    this.#maxObjectBytes = maxObjectBytes;
     this.#next = start;
     this.#lineStart = start;
     this.#lineEnd = start;
@@ -247,7 +249,7 @@ export class Scanner {
       if (this.#next >= this.#limit) this.fail("an object has no end");
       this.#line();
       if (this.#startsWith(END)) break;
-      if (this.#next - start > MAX_OBJECT_BYTES * 2) this.fail("an object is too long");
+      if (this.#next - start > this.#maxObjectBytes * 2) this.fail("an object is too long");
     }
     if (this.#label(END.length) !== label) this.fail("an object ends with another label than it began with");
     return decode ? this.#decodeObject(start, this.#lineStart) : EMPTY;
@@ -265,7 +267,7 @@ export class Scanner {
       else digits[count++] = byte;
     }
     const body = new Uint8Array(Math.floor((count * 3) / 4));
-    if (padding > 2 || body.length > MAX_OBJECT_BYTES || !decodeBase64(digits, 0, count, body, 0)) {
+    if (padding > 2 || body.length > this.#maxObjectBytes || !decodeBase64(digits, 0, count, body, 0)) {
       this.fail("an object is not base64");
     }
     return body;

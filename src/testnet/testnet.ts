@@ -15,7 +15,9 @@ import { EXIT_TO_ALL, NO_EXIT } from "./directory/exit_policy.ts";
 import { NetworkDirectory } from "./directory/network_directory.ts";
 import { makeServerDescriptor } from "./directory/server_descriptor.ts";
 import { DirectoryConnection } from "./directory_connection.ts";
+import { HsDirectory } from "./hs_directory.ts";
 import { loopbackExit } from "./loopback_exit.ts";
+import { OnionPoints } from "./onion_points.ts";
 import { type ObservedStream, PathObserver } from "./path_observer.ts";
 import { generateRelayIdentity, type RelayIdentity, TLS_KEY_BITS } from "./relay_identity.ts";
 import { TestRelay } from "./relay.ts";
@@ -145,18 +147,24 @@ export class Testnet implements AsyncDisposable {
     const late: { directory?: NetworkDirectory } = {};
     const relays = await Promise.all(roles.map(([, role], i) => {
       const identity = identities[i]!;
-      const openDirectory = () =>
-        new DirectoryConnection(runtime.timers, (request) => late.directory!.answer(request, identity.rsaId));
-      const exit = exitFor(role, runtime, options, openDirectory);
-      const start = (port: number) =>
-        TestRelay.start({
+      const start = (port: number) => {
+        const onionPoints = new OnionPoints({ clock: runtime.clock });
+        const hsDirectory = new HsDirectory({ clock: runtime.clock });
+        const openDirectory = () =>
+          new DirectoryConnection(
+            runtime.timers,
+            (request) => hsDirectory.answer(request) ?? late.directory!.answer(request, identity.rsaId),
+          );
+        return TestRelay.start({
           runtime,
           identity,
           address: { host: HOST, port },
-          exit,
+          exit: exitFor(role, runtime, options, openDirectory),
           circuitWindow: CIRCUIT_WINDOW,
+          onOtherMessage: onionPoints.onMessage,
           observer,
         });
+      };
       return TestnetRelay.start(identity, role, start);
     }));
     const authorities = relays.filter(({ role }) => role === "authority");

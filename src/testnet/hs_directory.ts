@@ -4,8 +4,7 @@
  */
 import { logger } from "../base/log.ts";
 import { isTunicError } from "../base/errors.ts";
-import { fromBase64, latin1, utf8 } from "../bytes/text.ts";
-import { ED25519_LENGTH } from "../crypto/ed25519.ts";
+import { fromBase64, latin1 } from "../bytes/text.ts";
 import type { Clock } from "../runtime/ports.ts";
 import { UnverifiedHsDescriptor } from "../wire/netdoc/hs_descriptor.ts";
 import type { DirectoryAnswer, DirectoryRequest } from "./directory_connection.ts";
@@ -68,7 +67,7 @@ export class HsDirectory {
       if (this.#descriptors.size >= this.#maxDescriptors) this.#makeRoom(now);
       const { revisionCounter, lifetimeMs } = descriptor;
       this.#descriptors.set(key, { text, revisionCounter, expiresMs: now + lifetimeMs });
-      return reply(200, utf8("stored\n"));
+      return reply(200);
     } catch (error) {
       if (!isTunicError(error)) throw error;
       return refusal(error.message);
@@ -82,7 +81,6 @@ export class HsDirectory {
     } catch {
       return undefined;
     }
-    if (blindedKey.length !== ED25519_LENGTH) return undefined;
     return this.#fresh(latin1(blindedKey), this.#clock.monotonic())?.text;
   }
 
@@ -105,7 +103,7 @@ export class HsDirectory {
 
 function refusal(reason: string): DirectoryAnswer {
   log.debug("Refused an onion service descriptor: {reason}", { reason });
-  return reply(400, utf8("refused\n"));
+  return reply(400);
 }
 
 function reply(status: number, body: Uint8Array = new Uint8Array(0)): DirectoryAnswer {

@@ -146,15 +146,17 @@ describe("a directory of onion services", () => {
     const known = () => keys.map((key) => typeof world.find(key) === "object" ? 1 : 0).join("");
     publish(0);
     publish(1);
-    publish(2, 1, 30);
     publish(0, 2);
+    publish(2, 1, 30);
     assert.equal(known(), "11100");
     publish(3);
     assert.equal(known(), "10110", "0 was published again after 1");
     await world.time.advance(31 * MINUTE_MS);
     publish(4);
     assert.equal(world.directory.size, 3);
-    assert.equal(known(), "10011", "2 had expired");
+    assert.equal(known(), "10011", "2 had expired, though 0 is older");
+    publish(4, 2);
+    assert.equal(known(), "10011", "what takes its own place needs no room");
   });
 
   test("answers requests about onion services alone", () => {

@@ -25,6 +25,9 @@ describe("command line", () => {
     ["config check --SocksPort 1", "config check -- SocksPort 1"],
     ["config", "config"],
     ["frobnicate now", "frobnicate now"],
+    ["testnet --relays 4 --json", "testnet --relays 4 --json"],
+    ["demo --once", "demo --once"],
+    ["help demo", "demo --help"],
   ];
   for (const [typed, expected] of cases) {
     test(`tunic ${typed}`, () => {

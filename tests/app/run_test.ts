@@ -14,54 +14,7 @@ import { EXIT_CODES } from "../../src/app/exit_codes.ts";
 import type { BootstrapStatus } from "../../src/client/bootstrap.ts";
 import type { TorClientOptions } from "../../src/client/options.ts";
 import { type MockRuntime, mockRuntime } from "../../src/runtime/mock.ts";
-import type { Process, StopSignal } from "../../src/runtime/process.ts";
-
-/** A process whose output is kept, and that a test can signal. */
-class FakeProcess implements Process {
-  readonly args: readonly string[];
-  readonly env = { HOME: "/home/user" };
-  readonly platform = "linux";
-  readonly workingDirectory = "/work";
-  out = "";
-  err = "";
-  exited: number | undefined;
-  readonly #terminal: boolean;
-  readonly #handlers = new Set<(signal: StopSignal) => void>();
-
-  constructor(args: readonly string[], terminal = false) {
-    this.args = args;
-    this.#terminal = terminal;
-  }
-
-  get stdout() {
-    return { isTerminal: this.#terminal, write: (text: string) => void (this.out += text) };
-  }
-
-  get stderr() {
-    return { isTerminal: this.#terminal, write: (text: string) => void (this.err += text) };
-  }
-
-  get handlers(): number {
-    return this.#handlers.size;
-  }
-
-  onStopSignal(handler: (signal: StopSignal) => void): () => void {
-    this.#handlers.add(handler);
-    return () => void this.#handlers.delete(handler);
-  }
-
-  signal(signal: StopSignal): void {
-    for (const handler of [...this.#handlers]) handler(signal);
-  }
-
-  exit(code: number): void {
-    this.exited = code;
-  }
-
-  exitFlushed(code: number): Promise<void> {
-    return Promise.resolve(this.exit(code));
-  }
-}
+import { FakeProcess } from "../support/fake_process.ts";
 
 class FakeClient implements RunningClient {
   readonly backend = {

@@ -73,7 +73,7 @@ function readyText(net: Testnet, ms: number, torrcFile: string | undefined): str
     `#   tor ${client}`,
     `#   tunic run ${client}`,
     "# and ask it for something on this machine, the only place that its exits connect to:",
-    "#   curl --socks5-hostname 127.0.0.1:9150 http://127.0.0.1:8000/",
+    "#   curl --socks5-hostname 127.0.0.1:9150 http://localhost:8000/",
     "# Ctrl-C ends the network.",
   ].join("\n");
 }

@@ -15,6 +15,7 @@ import { EXIT_TO_ALL, NO_EXIT } from "./directory/exit_policy.ts";
 import { NetworkDirectory } from "./directory/network_directory.ts";
 import { makeServerDescriptor } from "./directory/server_descriptor.ts";
 import { DirectoryConnection } from "./directory_connection.ts";
+import { Faults } from "./faults/mod.ts";
 import { HsDirectory } from "./hs_directory.ts";
 import { loopbackExit } from "./loopback_exit.ts";
 import { OnionPoints } from "./onion_points.ts";
@@ -115,15 +116,19 @@ export class Testnet implements AsyncDisposable {
   /** All of them: authorities, relays, exits. */
   readonly relays: readonly TestnetRelay[];
   readonly directory: NetworkDirectory;
+  /** What goes wrong with relays and the links between them; at first nothing. */
+  readonly faults: Faults;
   readonly #authorities: readonly DirectoryAuthority[];
 
   private constructor(
     relays: readonly TestnetRelay[],
     directory: NetworkDirectory,
+    faults: Faults,
     authorities: readonly DirectoryAuthority[],
   ) {
     this.relays = relays;
     this.directory = directory;
+    this.faults = faults;
     this.#authorities = authorities;
   }
 
@@ -142,24 +147,26 @@ export class Testnet implements AsyncDisposable {
       Promise.all(roles.filter(([, role]) => role === "authority").map(() => AuthorityKeys.generate())),
       generateRsa(1024),
     ]);
+    const faults = new Faults(runtime, identities);
     const observer = options.onExitStream && new PathObserver(options.onExitStream);
     // Relays serve the directory, and the directory says where relays are: they ask it once there is something to ask.
     const late: { directory?: NetworkDirectory } = {};
-    const relays = await Promise.all(roles.map(([, role], i) => {
+    const relays = await Promise.all(roles.map(([nickname, role], i) => {
       const identity = identities[i]!;
+      const relayRuntime = faults.runtimeOf(nickname);
       const start = (port: number) => {
-        const onionPoints = new OnionPoints({ clock: runtime.clock });
-        const hsDirectory = new HsDirectory({ clock: runtime.clock });
+        const onionPoints = new OnionPoints({ clock: relayRuntime.clock });
+        const hsDirectory = new HsDirectory({ clock: relayRuntime.clock });
         const openDirectory = () =>
           new DirectoryConnection(
             runtime.timers,
             (request) => hsDirectory.answer(request) ?? late.directory!.answer(request, identity.rsaId),
           );
         return TestRelay.start({
-          runtime,
-          identity,
+          runtime: relayRuntime,
+          identity: faults.identityOf(identity),
           address: { host: HOST, port },
-          exit: exitFor(role, runtime, options, openDirectory),
+          exit: exitFor(role, relayRuntime, options, openDirectory),
           circuitWindow: CIRCUIT_WINDOW,
           onOtherMessage: onionPoints.onMessage,
           observer,
@@ -169,7 +176,7 @@ export class Testnet implements AsyncDisposable {
     }));
     const authorities = relays.filter(({ role }) => role === "authority");
     const directory = late.directory = new NetworkDirectory({
-      runtime,
+      runtime: { ...runtime, clock: faults.directoryClock },
       authorities: authorities.map((relay, i) => ({
         nickname: relay.nickname,
         keys: authorityKeys[i]!,
@@ -203,6 +210,7 @@ export class Testnet implements AsyncDisposable {
     return new Testnet(
       relays,
       directory,
+      faults,
       authorities.map((relay, i) => ({
         nickname: relay.nickname,
         address: { host: HOST, port: relay.orPort },

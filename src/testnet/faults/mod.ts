@@ -1,0 +1,3 @@
+/** Faults of the test network. */
+export { LinkFaults, RelayFaults } from "./fault_settings.ts";
+export { Faults } from "./faults.ts";

@@ -74,6 +74,8 @@ export class CircuitManager {
   /** Resolves when there is something new for waiting requests: a view, a circuit, one circuit less. */
   #news = new Deferred<void>();
   #nextId = 1;
+  /** Whether any circuit has ever stood. */
+  #hasOpened = false;
   #timer: Timer | undefined;
   /** No circuit is begun before this moment: the last ones failed. */
   #launchAfterMs = 0;
@@ -336,6 +338,7 @@ export class CircuitManager {
     });
     this.#backoff.succeeded();
     this.#launchAfterMs = 0;
+    this.#hasOpened = true;
     managed.opened(circuit);
     this.#tellNews();
     this.#emitter.emit("circuit", { id: managed.id, state: "open", hops: circuit.hops });
@@ -405,19 +408,31 @@ export class CircuitManager {
       const request: CircuitRequest = { destination, isolation: "" };
       let ready = this.#count((managed) => managed.isolation === undefined && this.#suits(managed, request));
       for (; ready < CLEAN_CIRCUITS && clean < MAX_UNUSED; ready++, clean++) {
-        if (this.#now() < this.#launchAfterMs) return;
-        try {
-          this.#launch(this.#choosePath(request, []), netdir);
-        } catch (error) {
-          // Nobody waits for these; a request that needs such a circuit will hear of it.
-          if (!isTunicError(error, "no-path") || error.code !== "no-exit") {
-            log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });
-            return this.#countFailure(TICK_MS);
-          }
+        const outcome = this.#launchAhead(request, netdir);
+        if (outcome === "not-now") return;
+        if (outcome === "no-exit") {
           this.#predicted.delete(port);
           break;
         }
       }
+    }
+    // Where exits are for other things than the web, one circuit still shows that there can be any.
+    if (!this.#hasOpened && this.#circuits.size === 0) {
+      this.#launchAhead({ destination: undefined, isolation: "" }, netdir);
+    }
+  }
+
+  /** Nobody waits for these circuits: a request that needs one will hear of what is wrong. */
+  #launchAhead(request: CircuitRequest, netdir: NetDir): "launched" | "no-exit" | "not-now" {
+    if (this.#now() < this.#launchAfterMs) return "not-now";
+    try {
+      this.#launch(this.#choosePath(request, []), netdir);
+      return "launched";
+    } catch (error) {
+      if (isTunicError(error, "no-path") && error.code === "no-exit") return "no-exit";
+      log.debug("No circuit built ahead of need: {reason}", { reason: (error as Error).message });
+      this.#countFailure(TICK_MS);
+      return "not-now";
     }
   }
 }

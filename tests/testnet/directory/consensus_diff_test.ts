@@ -6,35 +6,7 @@ import { sha3_256 } from "../../../src/crypto/digest.ts";
 import type { SignedConsensus } from "../../../src/testnet/directory/consensus.ts";
 import { consensusDiff } from "../../../src/testnet/directory/consensus_diff.ts";
 import { signedPartSha3 } from "../../../src/wire/netdoc/consensus.ts";
-import { descriptor, INTERVAL_MS, listed, newDirectory } from "./support.ts";
-
-/** Applies a diff as dir-spec, appendix E, says a client must: strictly from back to front. */
-function apply(text: string, diff: string): string {
-  const lines = text.split("\n").slice(0, -1);
-  const [version, hash, ...commands] = diff.split("\n").slice(0, -1);
-  assert.equal(version, "network-status-diff-version 1");
-  assert.match(hash!, /^hash [0-9A-F]{64} [0-9A-F]{64}$/);
-  let limit = Infinity;
-  for (let i = 0; i < commands.length;) {
-    const match = /^(\d+)(?:,(\d+|\$))?([acd])$/.exec(commands[i++]!);
-    assert.ok(match, `a command: ${commands[i - 1]}`);
-    const [, first, last, command] = match;
-    const start = Number(first);
-    const end = last === undefined ? start : last === "$" ? lines.length : Number(last);
-    assert.ok(start <= end && end < limit && end <= lines.length, `${match[0]} after line ${limit}`);
-    if (last === "$") assert.equal(command, "d");
-    const block: string[] = [];
-    if (command !== "d") {
-      while (commands[i] !== ".") block.push(commands[i++]!);
-      i++;
-      assert.ok(block.length > 0);
-    }
-    if (command === "a") lines.splice(start, 0, ...block);
-    else lines.splice(start - 1, end - start + 1, ...block);
-    limit = command === "a" ? start + 1 : start;
-  }
-  return `${lines.join("\n")}\n`;
-}
+import { applyDiff, descriptor, INTERVAL_MS, listed, newDirectory } from "./support.ts";
 
 interface Entry {
   readonly id: number;
@@ -95,7 +67,7 @@ describe("consensus diffs", () => {
     const any = fc.record({ header: words, entries, footer: words, signatures: fc.integer({ min: 1, max: 4 }) })
       .map((parts) => document(parts.header, parts.entries, parts.footer, parts.signatures));
     fc.assert(fc.property(any, any, (from, to) => {
-      assert.equal(apply(latin1(from.text), latin1(consensusDiff(from, to))), latin1(to.text));
+      assert.equal(applyDiff(latin1(from.text), latin1(consensusDiff(from, to))), latin1(to.text));
     }));
   });
 
@@ -109,7 +81,7 @@ describe("consensus diffs", () => {
       const [to, from] = directory.documents.consensuses(flavor) as [SignedConsensus, SignedConsensus];
       assert.deepEqual(from.signedSha3, signedPartSha3(from.text));
       const diff = latin1(consensusDiff(from, to));
-      assert.equal(apply(latin1(from.text), diff), latin1(to.text));
+      assert.equal(applyDiff(latin1(from.text), diff), latin1(to.text));
       assert.ok(diff.length < from.text.length / 10, `${diff.length} bytes`);
     }
   });

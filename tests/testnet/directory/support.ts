@@ -1,4 +1,5 @@
 /** A test network's directory in simulated time, with relays whose keys are made once for all tests. */
+import assert from "node:assert/strict";
 import { generateRsa } from "../../../src/crypto/rsa_private.ts";
 import { mockRuntime } from "../../../src/runtime/mock.ts";
 import {
@@ -91,4 +92,32 @@ export async function evidenceFrom(directory: NetworkDirectory, now: number): Pr
   const { body } = await ask(directory, "/tor/keys/all");
   const certificates = parseCertificates(body).map((certificate) => certificate.verify({ authorities, now }));
   return { authorities, certificates, now };
+}
+
+/** Applies a diff as dir-spec, appendix E, says a client must: strictly from back to front. */
+export function applyDiff(text: string, diff: string): string {
+  const lines = text.split("\n").slice(0, -1);
+  const [version, hash, ...commands] = diff.split("\n").slice(0, -1);
+  assert.equal(version, "network-status-diff-version 1");
+  assert.match(hash!, /^hash [0-9A-F]{64} [0-9A-F]{64}$/);
+  let limit = Infinity;
+  for (let i = 0; i < commands.length;) {
+    const match = /^(\d+)(?:,(\d+|\$))?([acd])$/.exec(commands[i++]!);
+    assert.ok(match, `a command: ${commands[i - 1]}`);
+    const [, first, last, command] = match;
+    const start = Number(first);
+    const end = last === undefined ? start : last === "$" ? lines.length : Number(last);
+    assert.ok(start <= end && end < limit && end <= lines.length, `${match[0]} after line ${limit}`);
+    if (last === "$") assert.equal(command, "d");
+    const block: string[] = [];
+    if (command !== "d") {
+      while (commands[i] !== ".") block.push(commands[i++]!);
+      i++;
+      assert.ok(block.length > 0);
+    }
+    if (command === "a") lines.splice(start, 0, ...block);
+    else lines.splice(start - 1, end - start + 1, ...block);
+    limit = command === "a" ? start + 1 : start;
+  }
+  return `${lines.join("\n")}\n`;
 }

@@ -38,10 +38,11 @@ export async function socksRequest(target: SocksTarget, command = CONNECT): Prom
     const port = Buffer.from([target.port >> 8, target.port & 255]);
     socket.write(Buffer.concat([Buffer.from([5, command, 0, 3, host.length]), host, port]));
     const [, code, , type] = await read(4);
-    const length = type === 1 ? 4 : type === 4 ? 16 : (await read(1))[0]!;
+    // C tor says type 0 where a lookup failed, and zeros follow as of an IPv4 address.
+    const length = type === 3 ? (await read(1))[0]! : type === 4 ? 16 : 4;
     const bytes = await read(length);
     await read(2);
-    const address = type === 1 ? [...bytes].join(".") : type === 3 ? bytes.toString() : bytes.toString("hex");
+    const address = type === 3 ? bytes.toString() : type === 4 ? bytes.toString("hex") : [...bytes].join(".");
     return { code: code!, address, socket };
   } catch (error) {
     socket.destroy();

@@ -4,6 +4,7 @@
  * other network, since nobody else's authorities know it.
  */
 import { TunicError } from "../base/errors.ts";
+import { parseIp } from "../bytes/ip.ts";
 import { toHexUpper } from "../bytes/text.ts";
 import { generateRsa } from "../crypto/rsa_private.ts";
 import type { DirectoryAuthority } from "../netdir/authorities.ts";
@@ -136,6 +137,7 @@ export class Testnet implements AsyncDisposable {
   static async start(options: TestnetOptions = {}): Promise<Testnet> {
     const runtime = options.runtime ?? nodeRuntime;
     const roles = rolesOf(options);
+    const hosts = addressesOf(options.hosts ?? {});
     const now = runtime.clock.now();
     const tlsKeyComing = generateRsa(TLS_KEY_BITS);
     const [identities, authorityKeys, tapKey] = await Promise.all([
@@ -151,7 +153,7 @@ export class Testnet implements AsyncDisposable {
     const observer = options.onExitStream && new PathObserver(options.onExitStream);
     // Relays serve the directory, and the directory says where relays are: they ask it once there is something to ask.
     const late: { directory?: NetworkDirectory } = {};
-    const relays = await Promise.all(roles.map(([nickname, role], i) => {
+    const relays = await allOrNone(roles.map(([nickname, role], i) => {
       const identity = identities[i]!;
       const relayRuntime = faults.runtimeOf(nickname);
       const start = (port: number) => {
@@ -166,7 +168,7 @@ export class Testnet implements AsyncDisposable {
           runtime: relayRuntime,
           identity: faults.identityOf(identity),
           address: { host: HOST, port },
-          exit: exitFor(role, relayRuntime, options, openDirectory),
+          exit: exitFor(role, relayRuntime, hosts, options, openDirectory),
           circuitWindow: CIRCUIT_WINDOW,
           onOtherMessage: onionPoints.onMessage,
           observer,
@@ -290,16 +292,39 @@ function rolesOf(options: TestnetOptions): [nickname: string, role: Role][] {
   ];
 }
 
+/** Where one cannot start, those that could are ended. */
+async function allOrNone(starting: readonly Promise<TestnetRelay>[]): Promise<TestnetRelay[]> {
+  const outcomes = await Promise.allSettled(starting);
+  const started = outcomes.flatMap((outcome) => outcome.status === "fulfilled" ? [outcome.value] : []);
+  const failure = outcomes.find((outcome) => outcome.status === "rejected");
+  if (!failure) return started;
+  await Promise.all(started.map((relay) => relay.kill()));
+  throw failure.reason;
+}
+
+/** In lower case, as exits are asked. Throws `argument` for a name that stands for anything but an address. */
+function addressesOf(hosts: Readonly<Record<string, string>>): Map<string, string> {
+  for (const [name, address] of Object.entries(hosts)) {
+    if (parseIp(address)) continue;
+    throw new TunicError(`Cannot start a network: found host ${name} at "${address}", expected an IP address`, {
+      kind: "argument",
+      code: "bad-option",
+    });
+  }
+  return new Map(Object.entries(hosts).map(([name, address]) => [name.toLowerCase(), address]));
+}
+
 function exitFor(
   role: Role,
   runtime: Runtime,
-  { hosts = {}, allowOutside = false }: TestnetOptions,
+  hosts: ReadonlyMap<string, string>,
+  { allowOutside = false }: TestnetOptions,
   openDirectory: ExitService["openDirectory"],
 ): ExitService {
   return loopbackExit({
     runtime,
     allowsPort: () => role === "exit",
-    hosts: new Map(Object.entries(hosts)),
+    hosts,
     allowsOutside: allowOutside,
     openDirectory,
   });

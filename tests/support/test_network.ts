@@ -3,7 +3,7 @@ import { startTestnet, type Testnet, type TestnetOptions, type TestnetRelay } fr
 import type { DuplexHandlers } from "../../src/base/duplex.ts";
 import { generateRsa } from "../../src/crypto/rsa_private.ts";
 import { nodeRuntime } from "../../src/runtime/node.ts";
-import type { Address, Runtime, Socket, Timers } from "../../src/runtime/ports.ts";
+import type { Address, Listener, Runtime, Socket, Timers } from "../../src/runtime/ports.ts";
 import { EXIT_TO_ALL, type ExitPolicy, NO_EXIT } from "../../src/testnet/directory/exit_policy.ts";
 import { makeServerDescriptor } from "../../src/testnet/directory/server_descriptor.ts";
 import type { ObservedHop, ObservedStream } from "../../src/testnet/path_observer.ts";
@@ -16,6 +16,8 @@ export class ObservedMachine {
   readonly contacted: Address[] = [];
   /** Timers that neither ran nor were cancelled. */
   timers = 0;
+  /** Listeners that are not closed. */
+  listeners = 0;
   /** Connections to others that are not closed. */
   connections = 0;
   /** Bytes that went to those who connected, TLS not counted. */
@@ -42,15 +44,27 @@ export class ObservedMachine {
           const socket = await network.connectTls(address, options);
           return this.#watch(socket);
         },
-        listenTcp: (address, accept) => (this.listened.push(address), network.listenTcp(address, accept)),
-        listenTls: (address, identity, accept) => {
-          this.listened.push(address);
-          return network.listenTls(address, identity, (socket) => {
+        listenTcp: async (address, accept) => this.#watchListener(address, await network.listenTcp(address, accept)),
+        listenTls: async (address, identity, accept) => {
+          const listener = await network.listenTls(address, identity, (socket) => {
             const write = socket.write.bind(socket);
             socket.write = (bytes) => (this.answeredBytes += bytes.length, write(bytes));
             accept(socket);
           });
+          return this.#watchListener(address, listener);
         },
+      },
+    };
+  }
+
+  #watchListener(wanted: Address, { address, close }: Listener): Listener {
+    this.listened.push(wanted);
+    this.listeners++;
+    return {
+      address,
+      close: async () => {
+        await close();
+        this.listeners--;
       },
     };
   }

@@ -10,7 +10,7 @@ import { NetDir } from "../src/netdir/net_dir.ts";
 import { parseConsensus } from "../src/wire/netdoc/consensus.ts";
 import { PUBLIC_SIZE, publicSizeNetwork } from "./public_size_network.ts";
 
-const network = publicSizeNetwork();
+const network = await publicSizeNetwork();
 const consensus = network.consensus();
 const netdir = filled();
 const snapshot = encodeStore(netdir.store);

@@ -17,7 +17,7 @@ import { PUBLIC_SIZE, publicSizeNetwork } from "./public_size_network.ts";
 
 const [first, second] = process.argv.slice(2);
 if (first === "make") {
-  const network = publicSizeNetwork();
+  const network = await publicSizeNetwork();
   writeFileSync(second!, network.text);
   writeFileSync(`${second}.certificate`, network.certificate);
   for (const [n, batch] of network.microdescs.entries()) writeFileSync(`${second}.${n}`, batch);

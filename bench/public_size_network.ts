@@ -8,12 +8,12 @@ import {
   bytesOf,
   consensusText,
   hex,
-  microdescText,
   TEST_NOW,
   TestAuthority,
   type TestRelay,
   testRelay,
 } from "../tests/support/network_documents.ts";
+import { microdescText } from "../src/testnet/directory/microdesc_text.ts";
 import { type Consensus, parseConsensus } from "../src/wire/netdoc/consensus.ts";
 import { parseCertificates } from "../src/wire/netdoc/authority_certificate.ts";
 
@@ -39,7 +39,7 @@ export interface PublicSizeNetwork {
   readonly consensus: () => Consensus;
 }
 
-export function publicSizeNetwork(size = PUBLIC_SIZE): PublicSizeNetwork {
+export async function publicSizeNetwork(size = PUBLIC_SIZE): Promise<PublicSizeNetwork> {
   const random = new SeededRandom(1);
   const identities = Array.from({ length: size }, () => random.random(20));
   const policies = Array.from({ length: 300 }, () => `accept ${20 + random.below(60)},${80 + random.below(900)}-1200`);
@@ -66,7 +66,7 @@ export function publicSizeNetwork(size = PUBLIC_SIZE): PublicSizeNetwork {
     }
     start = end;
   }
-  const authority = new TestAuthority();
+  const authority = await TestAuthority.create();
   const text = bytesOf(consensusText({ relays, authorities: [authority] }));
   const microdescs: Uint8Array[] = [];
   for (let i = 0; i < size; i += BATCH) {

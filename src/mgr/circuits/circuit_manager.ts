@@ -66,6 +66,8 @@ export class CircuitManager {
   readonly #runtime: Runtime;
   readonly #circuits = new Set<ManagedCircuit>();
   readonly #backoff: Backoff;
+  /** For circuits that fail behind a guard that works: another path may do better at once. */
+  readonly #pathBackoff: Backoff;
   readonly #shutdown = new AbortController();
   /** Built, but not to be used unless better guards fail. */
   readonly #waiting = new Set<Circuit>();
@@ -85,6 +87,7 @@ export class CircuitManager {
     this.#runtime = options.runtime;
     this.events = { on: (name, listener) => this.#emitter.on(name, listener) };
     this.#backoff = new Backoff(options.runtime, { firstMs: 500, longestMs: 30_000, free: 3 });
+    this.#pathBackoff = new Backoff(options.runtime, { firstMs: 100, longestMs: 1_000, free: 8 });
   }
 
   /** Circuits by what they are good for. */
@@ -266,8 +269,8 @@ export class CircuitManager {
     return error;
   }
 
-  #countFailure(shortestMs = 0): void {
-    const pauseMs = Math.max(shortestMs, Math.ceil(this.#backoff.failed()));
+  #countFailure(shortestMs = 0, backoff = this.#backoff): void {
+    const pauseMs = Math.max(shortestMs, Math.ceil(backoff.failed()));
     this.#launchAfterMs = Math.max(this.#launchAfterMs, this.#now() + pauseMs);
   }
 
@@ -277,16 +280,20 @@ export class CircuitManager {
     const managed = new ManagedCircuit(this.#nextId++, path, this.#now());
     this.#circuits.add(managed);
     this.#emitter.emit("circuit", { id: managed.id, state: "building", hops: 0 });
+    let built = 0;
     const building = buildCircuit(path.guard, path.hops, {
       runtime,
       channels,
       circuitWindow: netdir.params.get("circwindow", { default: 1000, min: 100, max: 1000 }),
       timeoutMs: this.#options.circuitBuildTimeoutMs,
       signal: this.#shutdown.signal,
-      onHop: (hops) => this.#emitter.emit("circuit", { id: managed.id, state: "building", hops }),
+      onHop: (hops) => {
+        built = hops;
+        this.#emitter.emit("circuit", { id: managed.id, state: "building", hops });
+      },
     });
     building.then((circuit) => this.#onBuilt(managed, circuit), (error) => {
-      this.#countFailure();
+      this.#countFailure(0, built > 0 ? this.#pathBackoff : this.#backoff);
       this.#onClosed(
         managed,
         toTunicError(error, "Cannot build a circuit", { kind: "internal", code: "build-defect" }),
@@ -337,6 +344,7 @@ export class CircuitManager {
       if (managed.streams === 0) this.#scheduleTick(0);
     });
     this.#backoff.succeeded();
+    this.#pathBackoff.succeeded();
     this.#launchAfterMs = 0;
     this.#hasOpened = true;
     managed.opened(circuit);

@@ -1,6 +1,7 @@
-/** One HTTP/1.0 GET over a stream of its own, as directory requests are made (dir-spec 4). */
+/** One HTTP/1.0 request over a stream of its own, as directories are asked and uploaded to (dir-spec 4). */
 import type { Duplex } from "../base/duplex.ts";
 import { abortError, toTunicError, TunicError } from "../base/errors.ts";
+import { concat } from "../bytes/bytes.ts";
 import { utf8 } from "../bytes/text.ts";
 import type { Timers } from "../runtime/ports.ts";
 import { type HttpMessage, HttpResponseReader } from "../wire/http_response.ts";
@@ -27,6 +28,16 @@ export interface HttpGetOptions {
  * Rejects with `malformed`, `limit`, `timeout`, `aborted`, or what broke the stream.
  */
 export function httpGet(duplex: Duplex, options: HttpGetOptions): Promise<HttpMessage> {
+  return exchange(duplex, options, () => requestOf("GET", options));
+}
+
+/** As {@link httpGet}, with a body that goes out first. */
+export function httpPost(duplex: Duplex, options: HttpGetOptions, body: Uint8Array): Promise<HttpMessage> {
+  const headers = [...options.headers ?? [], ["Content-Length", `${body.length}`] as const];
+  return exchange(duplex, options, () => concat(requestOf("POST", { ...options, headers }), body));
+}
+
+function exchange(duplex: Duplex, options: HttpGetOptions, request: () => Uint8Array): Promise<HttpMessage> {
   const { timers, timeoutMs, signal } = options;
   const stallTimeoutMs = options.stallTimeoutMs ?? timeoutMs;
   const reader = new HttpResponseReader({ maxBodyBytes: options.maxBytes });
@@ -75,13 +86,13 @@ export function httpGet(duplex: Duplex, options: HttpGetOptions): Promise<HttpMe
     };
     if (signal?.aborted) return onAbort();
     signal?.addEventListener("abort", onAbort);
-    read(() => void duplex.write(requestOf(options)));
+    read(() => void duplex.write(request()));
   });
 }
 
-function requestOf({ path, host, headers = [] }: HttpGetOptions): Uint8Array {
+function requestOf(method: "GET" | "POST", { path, host, headers = [] }: HttpGetOptions): Uint8Array {
   const fields = host === undefined ? headers : [["Host", host] as const, ...headers];
-  const lines = [`GET ${path} HTTP/1.0`, ...fields.map(([name, value]) => `${name}: ${value}`)];
+  const lines = [`${method} ${path} HTTP/1.0`, ...fields.map(([name, value]) => `${name}: ${value}`)];
   if (/^\/[\x21-\x7e]*$/.test(path) && lines.every((line) => /^[\x20-\x7e]*$/.test(line))) {
     return utf8(`${lines.join("\r\n")}\r\n\r\n`);
   }

@@ -51,10 +51,11 @@ type Role = "authority" | "relay" | "exit";
 
 const HOST = "127.0.0.1";
 /** What relays are taken for: the C tor whose subprotocols they speak. */
-const VERSION = "0.4.8.12";
-const PROTOCOLS = "Cons=1-2 Desc=1-2 DirCache=2 FlowCtrl=1 HSDir=2 HSIntro=4-5 HSRend=1-2 Link=4-5 LinkAuth=3 " +
+export const RELAY_VERSION = "0.4.8.12";
+export const RELAY_PROTOCOLS =
+  "Cons=1-2 Desc=1-2 DirCache=2 FlowCtrl=1 HSDir=2 HSIntro=4-5 HSRend=1-2 Link=4-5 LinkAuth=3 " +
   "Microdesc=1-2 Relay=1-2";
-const BANDWIDTH_BYTES = 10_000_000;
+export const RELAY_BANDWIDTH_BYTES = 10_000_000;
 const CIRCUIT_WINDOW = 1000;
 const RELAY_FLAGS = ["Fast", "HSDir", "Running", "Stable", "V2Dir", "Valid"];
 const FLAGS: Readonly<Record<Role, readonly string[]>> = {
@@ -198,14 +199,14 @@ export class Testnet implements AsyncDisposable {
           tapKey,
           address: { host: HOST, port: relay.orPort },
           dirPort: 0,
-          version: VERSION,
-          protocols: PROTOCOLS,
+          version: RELAY_VERSION,
+          protocols: RELAY_PROTOCOLS,
           published: now,
-          bandwidth: BANDWIDTH_BYTES,
+          bandwidth: RELAY_BANDWIDTH_BYTES,
           exitPolicy: relay.role === "exit" ? EXIT_TO_ALL : NO_EXIT,
         }),
         flags: FLAGS[relay.role],
-        bandwidth: BANDWIDTH_BYTES / 1000,
+        bandwidth: RELAY_BANDWIDTH_BYTES / 1000,
       });
     }
     directory.start();

@@ -41,6 +41,8 @@ export interface CTorNetworkOptions {
   readonly exits?: number;
   /** Lines for the torrc of every relay, or of one. */
   readonly extraTorrc?: readonly string[] | ((nickname: string, role: CTorNode["role"]) => readonly string[]);
+  /** Called once the processes are started: what it publishes in a second or two is in the first consensus. */
+  readonly onStarted?: (nodes: readonly CTorNode[]) => Promise<void>;
   /** How long the network may take to agree on a full consensus; default 90 s. */
   readonly timeoutMs?: number;
 }
@@ -281,6 +283,7 @@ async function launch(directory: string, options: CTorNetworkOptions): Promise<C
     return { ...node, pid };
   });
   const network = new CTorNetwork({ directory, dnsPort, torrc, nodes });
+  await options.onStarted?.(nodes);
   await network.ready(options.timeoutMs);
   writeDescription(network);
   return network;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { TunicError } from "../../src/base/errors.ts";
 import { latin1, utf8 } from "../../src/bytes/text.ts";
-import { httpGet, type HttpGetOptions } from "../../src/proto/http_get.ts";
+import { httpGet, type HttpGetOptions, httpPost } from "../../src/proto/http_get.ts";
 import { FakeDuplex } from "../support/fake_duplex.ts";
 import { SimulatedTime } from "../support/simulated_time.ts";
 
@@ -26,6 +26,15 @@ describe("a GET over a stream", () => {
     assert.deepEqual([status, latin1(body)], [200, "hi"]);
     assert.ok(duplex.closed);
     assert.equal(time.waiting, 0);
+  });
+
+  test("may be a POST, with a body", async () => {
+    const { timers } = new SimulatedTime();
+    const duplex = new FakeDuplex();
+    const answer = httpPost(duplex, { timers, path: "/tor/", maxBytes: 100, timeoutMs: 1000 }, utf8("two\nlines"));
+    assert.equal(latin1(duplex.written), "POST /tor/ HTTP/1.0\r\nContent-Length: 9\r\n\r\ntwo\nlines");
+    duplex.handlers.data(utf8("HTTP/1.0 400 No\r\nContent-Length: 0\r\n\r\n"));
+    assert.deepEqual([(await answer).status, duplex.closed], [400, true]);
   });
 
   test("takes the end of the stream for the end of a body without length", async () => {

@@ -6,7 +6,7 @@
  */
 import { Deferred } from "../base/deferred.ts";
 import { LinkedSignal, unlessAborted } from "../base/abort.ts";
-import { throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
+import { isTunicError, throwIfAborted, toTunicError, TunicError } from "../base/errors.ts";
 import { Emitter } from "../base/events.ts";
 import { logger } from "../base/log.ts";
 import { isInternalAddress, parseIp } from "../bytes/ip.ts";
@@ -171,7 +171,7 @@ export class TorClient implements StreamBackend, AsyncDisposable {
 
   /**
    * Opens a stream to `host`:`port` through an exit. Throws `stream` with the exit's reason, `no-path`, `policy` for
-   * what must not be asked for, `timeout`, `aborted`.
+   * what must not be asked for, `timeout`, `clock` if its time was up because ours is off, `aborted`.
    */
   async connect(host: string, port: number, options: ConnectOptions = {}): Promise<TorConnection> {
     const { isolation = "", signal } = options;
@@ -313,7 +313,13 @@ export class TorClient implements StreamBackend, AsyncDisposable {
   async #request<T>(signal: AbortSignal | undefined, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
     using both = new LinkedSignal(signal, this.#shutdown.signal);
     throwIfAborted(both.signal, "serve a request");
-    return await action(both.signal);
+    try {
+      return await action(both.signal);
+    } catch (error) {
+      if (this.#directory.netdir || !isTunicError(error, "timeout")) throw error;
+      const { problem } = this.#directory.snapshot();
+      throw problem ? withoutDirectory(error, problem) : error;
+    }
   }
 
   async #untilAborted(
@@ -335,6 +341,17 @@ export class TorClient implements StreamBackend, AsyncDisposable {
 /** An IPv6 address as URLs have it is one for all that. */
 function withoutBrackets(host: string): string {
   return host.startsWith("[") && host.endsWith("]") && host.includes(":") ? host.slice(1, -1) : host;
+}
+
+/** A request's time is up before there was a directory: what is wrong with that is what is wrong with the request. */
+function withoutDirectory(timeout: TunicError, problem: TunicError): TunicError {
+  const { kind, code, retry } = problem.kind === "clock" ? problem : timeout;
+  return new TunicError(`${timeout.message}; there is no directory yet: ${problem.message}`, {
+    kind,
+    code,
+    retry,
+    cause: problem,
+  });
 }
 
 function noAnswer(found: string): TunicError {

@@ -355,7 +355,7 @@ describe("a clock that is off", () => {
       const error = await clockProblem(tor);
       assert.match(error.message, direction);
       const failed = await failure(hello(tor, ""));
-      assert.ok(isTunicError(failed, "clock", "directory", "timeout"), `${failed.kind}: ${failed.message}`);
+      assert.equal(failed.kind, "clock", failed.message);
       assert.ok(tor.bootstrap.percent < 75);
     }
   });

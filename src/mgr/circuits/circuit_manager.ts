@@ -79,6 +79,8 @@ export class CircuitManager {
   /** Whether any circuit has ever stood. */
   #hasOpened = false;
   #timer: Timer | undefined;
+  /** Why the last circuit that could not be built could not. */
+  #lastFailure: { readonly error: TunicError; readonly atMs: number } | undefined;
   /** No circuit is begun before this moment: the last ones failed. */
   #launchAfterMs = 0;
 
@@ -292,12 +294,15 @@ export class CircuitManager {
         this.#emitter.emit("circuit", { id: managed.id, state: "building", hops });
       },
     });
-    building.then((circuit) => this.#onBuilt(managed, circuit), (error) => {
-      this.#countFailure(0, built > 0 ? this.#pathBackoff : this.#backoff);
-      this.#onClosed(
-        managed,
-        toTunicError(error, "Cannot build a circuit", { kind: "internal", code: "build-defect" }),
-      );
+    building.then((circuit) => this.#onBuilt(managed, circuit), (cause) => {
+      const error = toTunicError(cause, "Cannot build a circuit", { kind: "internal", code: "build-defect" });
+      // One connection that fails, fails all circuits that waited for it: that is one failure.
+      const last = this.#lastFailure;
+      if (error !== last?.error || managed.createdAtMs > last.atMs) {
+        this.#countFailure(0, built > 0 ? this.#pathBackoff : this.#backoff);
+        this.#lastFailure = { error, atMs: this.#now() };
+      }
+      this.#onClosed(managed, error);
     });
     return managed;
   }

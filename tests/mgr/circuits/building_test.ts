@@ -135,6 +135,21 @@ describe("building", () => {
     await world.close();
   });
 
+  test("loses no time where one guard that is gone fails many circuits at once", async () => {
+    const world = new CircuitWorld();
+    await world.start();
+    const { managed, circuit } = await world.settled(get(world, "first"));
+    const guard = world.network.relays.find(({ id }) => id === toHex(managed.path.hops[0]!.rsaId))!;
+    guard.listening = "refuses";
+    for (const { socket } of guard.links) socket.destroy();
+    await world.time.advance(0);
+    assert.ok(circuit.closed);
+    const before = world.time.monotonic();
+    await world.settled(Promise.all(Array.from({ length: 12 }, (_, i) => get(world, `${i}`))));
+    assert.ok(world.time.monotonic() - before < SECOND / 4, `${world.time.monotonic() - before} ms`);
+    await world.close();
+  });
+
   test("blames the guard for what it does itself, and for nothing behind it", async () => {
     for (const role of ["guard", "middle", "exit"] as const) {
       for (const building of ["ignores", "destroys"] as const) {

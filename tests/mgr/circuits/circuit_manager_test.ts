@@ -39,7 +39,11 @@ class FakeCircuit {
   }
 
   extend(): Promise<void> {
-    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#failure) {
+      // Each circuit fails for itself.
+      const { message, kind, code, retry } = this.#failure;
+      return Promise.reject(new TunicError(message, { kind, code, retry }));
+    }
     this.hops++;
     return Promise.resolve();
   }

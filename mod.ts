@@ -20,5 +20,6 @@ export type { TorClientOptions } from "./src/client/options.ts";
 export type { DirectoryAuthority, FallbackDirectory } from "./src/netdir/authorities.ts";
 export { type ErrorContext, type ErrorKind, isTunicError, type Retry, TunicError } from "./src/base/errors.ts";
 export { listenSocks, type SocksListener, type SocksListenerOptions } from "./src/serve/socks_listener.ts";
+export type { Faults, LinkFaults, RelayFaults } from "./src/testnet/faults/mod.ts";
 export type { ObservedHop, ObservedStream } from "./src/testnet/path_observer.ts";
 export { startTestnet, type Testnet, type TestnetOptions, type TestnetRelay } from "./src/testnet/testnet.ts";

@@ -348,6 +348,23 @@ describe("a clock that is off", () => {
     });
   }
 
+  test("by two days at the authorities is taken for ours, and forgotten with their next consensus", async () => {
+    const { faults, directory } = network.net;
+    faults.directoryClockSkewMs = TWO_DAYS_MS;
+    directory.publish();
+    try {
+      await using tor = await launch();
+      assert.match((await clockProblem(tor)).message, /behind/);
+      faults.clear();
+      directory.publish();
+      await tor.ready();
+      assert.equal(await hello(tor, ""), HELLO);
+    } finally {
+      faults.clear();
+      directory.publish();
+    }
+  });
+
   test("by two days at our side is what the client says is wrong", async () => {
     for (const [skewMs, direction] of [[TWO_DAYS_MS, /ahead/], [-TWO_DAYS_MS, /behind/]] as const) {
       network.net.faults.client.clockSkewMs = skewMs;

@@ -1,10 +1,11 @@
-/** What 200 circuits over links that corrupt every twentieth cell leave behind: nothing. */
+/** What circuits over links that corrupt cells, and links whose TLS fails, leave behind: nothing. */
 import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { isTunicError, type TorClient } from "../../mod.ts";
+import { openChannel } from "../../src/proto/open_channel.ts";
 import { launchTestClient, openSockets } from "../support/client_tests.ts";
 import { HELLO, startLocalServerProcess } from "../support/local_server.ts";
 import { poll } from "../support/poll.ts";
@@ -97,6 +98,14 @@ describe(`${CIRCUITS} circuits under 5 % corrupted cells`, () => {
     assert.ok(grown < HEAP_GROWTH, `${Math.round(grown / 1024)} KiB more in use`);
     assert.equal(await (await tor.fetch(`${server.url}/hello`)).text(), HELLO);
 
+    // Links that break are made anew all the time.
+    for (const nickname of relays) net.faults.relay(nickname).resetAfterBytes = 60_001;
+    await buildCircuits(tor, server.url, 60);
+    net.faults.clear();
+    const broken = relays.reduce((sum, nickname) => sum + net.faults.relay(nickname).hits, -hits);
+    assert.ok(broken >= 3, `${broken} links were broken`);
+    await quiet();
+
     // Each relay has a link to each other, at the most, and circuits for nobody are few.
     assert.ok(tor.snapshot.channels <= relays.length, `${tor.snapshot.channels} channels`);
     assert.ok(tor.snapshot.circuits.building + tor.snapshot.circuits.clean + tor.snapshot.circuits.dirty <= 20);
@@ -109,6 +118,37 @@ describe(`${CIRCUITS} circuits under 5 % corrupted cells`, () => {
       circuits: { building: 0, clean: 0, dirty: 0 },
       streams: 0,
     });
+    await net.close();
+    await poll("every socket closed", 5_000, () => openSockets() <= socketsBefore || undefined);
+    assert.deepEqual([machine.connections, machine.timers], [0, 0]);
+  });
+});
+
+describe("200 links that TLS finds corrupted", () => {
+  test("leak no socket or timer, whether they fail, stall or come about", async () => {
+    const socketsBefore = openSockets();
+    const { net, machine } = await startObservedNetwork({ relays: 3, exits: 1, authorities: 1 });
+    const relay = net.relay("r1");
+    const { rsaId, ed25519Id } = relay.identity;
+    const target = { rsaId, ed25519Id, addresses: [{ host: "127.0.0.1", port: relay.orPort }] };
+    net.faults.link("client", "r1").corruptTls = 0.1;
+    const outcomes: string[] = [];
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(Array.from({ length: 10 }, async () => {
+        try {
+          const channel = await openChannel(net.faults.clientRuntime, target, {
+            timeoutMs: 500,
+            idleTimeoutMs: 60_000,
+          });
+          channel.close();
+          outcomes.push("open");
+        } catch (error) {
+          assert.ok(isTunicError(error, "connection", "timeout"), `${error}`);
+          outcomes.push(error.kind);
+        }
+      }));
+    }
+    assert.ok(outcomes.includes("open") && outcomes.includes("connection"), `${new Set(outcomes)}`);
     await net.close();
     await poll("every socket closed", 5_000, () => openSockets() <= socketsBefore || undefined);
     assert.deepEqual([machine.connections, machine.timers], [0, 0]);

@@ -121,6 +121,7 @@ describe(`${CIRCUITS} circuits under 5 % corrupted cells`, () => {
     await net.close();
     await poll("every socket closed", 5_000, () => openSockets() <= socketsBefore || undefined);
     assert.deepEqual([machine.connections, machine.timers], [0, 0]);
+    assert.equal(net.faults.client.connections + net.faults.relay("r1").connections, 0);
   });
 });
 
@@ -152,5 +153,6 @@ describe("200 links that TLS finds corrupted", () => {
     await net.close();
     await poll("every socket closed", 5_000, () => openSockets() <= socketsBefore || undefined);
     assert.deepEqual([machine.connections, machine.timers], [0, 0]);
+    assert.equal(net.faults.client.connections + net.faults.relay("r1").connections, 0);
   });
 });

@@ -128,6 +128,11 @@ export class LinkFaults {
     this.#values.corruptTls = value;
   }
 
+  /** How many connections there are that these faults concern. */
+  get connections(): number {
+    return this.#listeners.size;
+  }
+
   /** How often a fault has struck: connections refused or broken, cells and pieces corrupted. */
   get hits(): number {
     return this.#hits;

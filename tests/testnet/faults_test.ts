@@ -137,10 +137,14 @@ describe("relays that take no connections", () => {
     for (const relay of ["r1", "r2"]) faults.relay(relay).refuse = true;
     await using tor = await launch();
     await tor.ready();
-    for (const path of await answeredPaths(tor, 10)) {
-      assert.ok(!path.includes("r1") && !path.includes("r2"), `${path}`);
+    const tried = (): boolean => faults.relay("r1").hits + faults.relay("r2").hits > 0;
+    // Few paths may miss both by chance; so many do not.
+    for (let round = 0; round === 0 || (round < 15 && !tried()); round++) {
+      for (const path of await answeredPaths(tor, 10)) {
+        assert.ok(!path.includes("r1") && !path.includes("r2"), `${path}`);
+      }
     }
-    assert.ok(faults.relay("r1").hits + faults.relay("r2").hits > 0, "somebody tried");
+    assert.ok(tried(), "somebody tried");
   });
 
   test("if all exits are such, fail requests, until one is not", async () => {

@@ -140,6 +140,7 @@ describe("relays that take no connections", () => {
     const tried = (): boolean => faults.relay("r1").hits + faults.relay("r2").hits > 0;
     // Few paths may miss both by chance; so many do not.
     for (let round = 0; round === 0 || (round < 15 && !tried()); round++) {
+      tor.newCircuits();
       for (const path of await answeredPaths(tor, 10)) {
         assert.ok(!path.includes("r1") && !path.includes("r2"), `${path}`);
       }
